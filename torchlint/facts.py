@@ -1,0 +1,605 @@
+"""The words rules are written in: values, events, and the paths between them. No libcst here.
+
+The semantic layer reads a file by *following* it: it runs the module body, the functions and the methods over abstract
+values (a model, an optimizer over that model's parameters, a tensor made on the CPU) and writes down what happens as
+`Event`s, linked by `next` in every order the program could take. A call into a function of the same file is followed
+with the values it is given, so that an event in a helper concerns the caller's own model.
+
+A rule asks two kinds of question. *Must*: is it so on every path? *May*: could it be so on some path, or in code we cannot
+see that was handed the object? Absence rules ask *may*, misuse rules ask *must*; unknown means quiet.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+# --------------------------------------------------------------------------------------------------------------- places
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Site:
+    """A place in the source: an opaque syntax node, the statement it stands in, and that statement's suite.
+
+    Rules hand sites around; only the semantic layer and the edit builders look inside.
+    """
+
+    node: Any
+    statement: Any
+    suite: Any
+
+    def same_suite(self, other: Site) -> bool:
+        """True when both statements stand in one block, so that neither can run without the other being tried."""
+        return self.suite is other.suite and self.suite is not None
+
+
+@dataclass(slots=True, eq=False)
+class Loop:
+    """A `for` or `while` as it is run in one context."""
+
+    site: Site
+    body: Any = None  # the suite, for edits
+    over: Value | None = None  # what a `for` iterates
+    once: bool = False  # range(1), or a body that always leaves in its first pass
+    frame: Frame | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Frame:
+    """One run of a function (or of the module body, name ""): who called it, and under which promise of gradients."""
+
+    function: FunctionInfo | None
+    caller: Event | None = None
+    parent: Frame | None = None
+    depth: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.function.name if self.function else ""
+
+    def stack(self) -> Iterator[Frame]:
+        """This frame and those that called it, innermost first."""
+        frame: Frame | None = self
+        while frame is not None:
+            yield frame
+            frame = frame.parent
+
+
+@dataclass(slots=True, eq=False)
+class FunctionInfo:
+    """A function or method of the file."""
+
+    name: str
+    site: Site
+    owner: ClassInfo | None = None
+    words: frozenset[str] = frozenset()  # every identifier used in it, nested functions included
+    parameters: tuple[str, ...] = ()
+    is_async: bool = False
+    node: Any = None
+    outer: FunctionInfo | None = None  # the function it is nested in
+    variadic: bool = False  # takes *args or **kwargs
+
+
+class Derives(enum.Enum):
+    """Whether a class derives from torch.nn.Module."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True, eq=False)
+class ClassInfo:
+    """A class of the file, its methods by name, and what its bases resolve to."""
+
+    name: str
+    site: Site
+    bases: list[ClassInfo | str] = field(default_factory=list)  # a class of the file, or a dotted name
+    methods: dict[str, FunctionInfo] = field(default_factory=dict)
+    words: frozenset[str] = frozenset()
+    node: Any = None
+    module: Derives = Derives.UNKNOWN
+    decorated: bool = False
+    has_metaclass: bool = False
+
+    def lineage(self) -> list[ClassInfo | str]:
+        """This class and its bases, nearest first, each once; classes of other files as dotted names."""
+        seen: list[ClassInfo | str] = []
+        todo: list[ClassInfo | str] = [self]
+        while todo:
+            one = todo.pop(0)
+            if one in seen:
+                continue
+            seen.append(one)
+            if isinstance(one, ClassInfo):
+                todo.extend(one.bases)
+        return seen
+
+    def method(self, name: str) -> FunctionInfo | None:
+        """The method that a call finds, looking through the bases that are in this file."""
+        for one in self.lineage():
+            if isinstance(one, ClassInfo) and name in one.methods:
+                return one.methods[name]
+        return None
+
+    @property
+    def closed(self) -> bool:
+        """True when every base is a class of this file, `object` or torch.nn.Module: nothing is inherited unseen."""
+        return all(isinstance(b, ClassInfo) or b in ("object", "torch.nn.Module", "abc.ABC") for b in self.lineage())
+
+
+# --------------------------------------------------------------------------------------------------------------- values
+
+
+@dataclass(slots=True, eq=False)
+class Value:
+    """Something a name can hold. Identity is meaning: two names with one `Value` are the same object at run time."""
+
+    name: str = ""  # as the user writes it: "model", "self.opt"; empty for a temporary
+    site: Site | None = None  # where it was made
+    holders: list[Value] = field(default_factory=list)  # objects that were given it, and so may act on it
+
+    def options(self) -> tuple[Value, ...]:
+        """What this can be: itself, or each alternative of a `Choice`."""
+        return (self,)
+
+    def reached_from(self, others: Iterable[Value]) -> bool:
+        """True when one of `others` is this value or holds it, directly or through other objects."""
+        targets = {id(o) for other in others for o in other.options()}
+        if not targets:
+            return False
+        seen: set[int] = set()
+        todo: list[Value] = [self]
+        while todo:
+            value = todo.pop()
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            if id(value) in targets:
+                return True
+            todo.extend(value.holders)
+            if isinstance(value, Choice):
+                todo.extend(value.alternatives)
+        return False
+
+
+@dataclass(slots=True, eq=False)
+class Choice(Value):
+    """One of several values, depending on the path."""
+
+    alternatives: list[Value] = field(default_factory=list)
+
+    def options(self) -> tuple[Value, ...]:
+        found: list[Value] = []
+        seen: set[int] = set()
+        todo: list[Value] = list(reversed(self.alternatives))
+        while todo:
+            value = todo.pop()
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            if isinstance(value, Choice):
+                todo.extend(reversed(value.alternatives))
+            else:
+                found.append(value)
+        return tuple(found)
+
+
+@dataclass(slots=True, eq=False)
+class Unknown(Value):
+    """Nothing is known of it but where it came from, and which models its content was computed with."""
+
+    origin: str = ""  # "parameter", "call", "attribute", ...
+    graph: frozenset[Value] = frozenset()
+    device: Device | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Literal(Value):
+    """A constant written in the source."""
+
+    value: object = None
+
+
+@dataclass(slots=True, eq=False)
+class Collection(Value):
+    """A list, tuple or set written out; `open` when it may hold more than `items`."""
+
+    kind: str = "list"
+    items: list[Value] = field(default_factory=list)
+    open: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Mapping(Value):
+    """A dict with literal keys; `open` when it may hold more."""
+
+    entries: dict[str, Value] = field(default_factory=dict)
+    open: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Api(Value):
+    """Something imported, by its full dotted name: `torch.optim.SGD`, `torch.nn.functional`."""
+
+    path: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Function(Value):
+    """A function of the file, bound to `receiver` where it is a method."""
+
+    info: FunctionInfo | None = None
+    receiver: Value | None = None
+    frame: Frame | None = None  # where it was defined, for closures
+
+
+@dataclass(slots=True, eq=False)
+class Class(Value):
+    """A class of the file, as a value."""
+
+    info: ClassInfo | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Instance(Value):
+    """An object of a class of the file that is not a torch module."""
+
+    cls: ClassInfo | None = None
+
+
+class Evidence(enum.IntEnum):
+    """Why a value is taken for what it is; higher is surer."""
+
+    NAME = 0  # only what it is called
+    USE = 1  # what is done to it (`.zero_grad()` and `.step()`: an optimizer)
+    ANNOTATION = 2
+    MADE = 3  # seen to be constructed
+
+
+@dataclass(slots=True, eq=False)
+class Module(Value):
+    """A torch.nn.Module: of a class of the file (`cls`), of torch (`api`), or of unknown class (both None)."""
+
+    cls: ClassInfo | None = None
+    api: str = ""
+    arguments: list[Value] = field(default_factory=list)
+    keywords: dict[str, Value] = field(default_factory=dict)
+    evidence: Evidence = Evidence.MADE
+    inner: list[Value] = field(default_factory=list)  # modules it wraps or was built from
+    fresh: bool = True  # made here, hence in training mode and on the CPU until told otherwise
+
+
+@dataclass(slots=True, eq=False)
+class Parameters(Value):
+    """Parameters as an optimizer takes them: of which modules or tensors, and whether all of them."""
+
+    of: list[Value] = field(default_factory=list)
+    open: bool = False  # may hold others too
+    whole: bool = True  # every parameter of `of`
+
+
+@dataclass(slots=True, eq=False)
+class Optimizer(Value):
+    """A torch optimizer (or several behind one name), and whose parameters it holds."""
+
+    api: str = ""
+    parameters: Parameters | None = None  # None: unknown
+    evidence: Evidence = Evidence.MADE
+
+
+@dataclass(slots=True, eq=False)
+class Scheduler(Value):
+    """A torch.optim.lr_scheduler object."""
+
+    api: str = ""
+    optimizer: Value | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Loader(Value):
+    """A torch.utils.data.DataLoader."""
+
+    dataset: Value | None = None
+    arguments: list[Value] = field(default_factory=list)
+    keywords: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Scaler(Value):
+    """A GradScaler."""
+
+
+@dataclass(slots=True, eq=False)
+class Device(Value):
+    """A device: "cpu", "cuda", ..., or "open" when the program decides at run time (`"cuda" if ... else "cpu"`)."""
+
+    kind: str = "open"
+
+    @property
+    def accelerator(self) -> bool:
+        """True when it is, or can be, something other than the CPU."""
+        return self.kind != "cpu"
+
+
+@dataclass(slots=True, eq=False)
+class Tensor(Value):
+    """A tensor. `graph` holds the modules and parameters whose gradients a backward pass from it reaches."""
+
+    made_by: str = ""  # the factory or method, "torch.zeros"; "forward" for a module's output
+    graph: frozenset[Value] = frozenset()
+    device: Device | None = None  # None: unknown
+    rank: int | None = None  # number of dimensions; None: unknown
+    fresh: bool = False  # made here by a factory, no input of the program in it
+    certain: bool = True  # certainly one tensor, not a tuple or a library's own type
+    parameter: bool = False  # an nn.Parameter
+
+
+@dataclass(slots=True, eq=False)
+class GradContext(Value):
+    """`torch.no_grad()` and its kin, as a context manager or decorator: on, off, or unknown."""
+
+    mode: Grad | None = None
+
+
+class Grad(enum.Enum):
+    """Whether autograd records."""
+
+    DEFAULT = "default"  # nothing in sight has switched it
+    ON = "on"  # switched on explicitly
+    OFF = "off"
+    UNKNOWN = "unknown"
+
+
+def certainly(value: Value | None, kind: type[Value]) -> bool:
+    """True when every alternative of `value` is a `kind`."""
+    return value is not None and all(isinstance(o, kind) for o in value.options())
+
+
+def possibly(value: Value | None, kind: type[Value]) -> bool:
+    """True when some alternative of `value` is a `kind`."""
+    return value is not None and any(isinstance(o, kind) for o in value.options())
+
+
+def same(one: Value | None, other: Value | None) -> bool:
+    """True when both are certainly one object."""
+    if one is None or other is None:
+        return False
+    mine, theirs = one.options(), other.options()
+    return len(mine) == 1 and len(theirs) == 1 and mine[0] is theirs[0]
+
+
+def may_be_same(one: Value | None, other: Value | None) -> bool:
+    """True when both can be one object on some path."""
+    if one is None or other is None:
+        return True
+    theirs = {id(o) for o in other.options()}
+    return any(id(o) in theirs for o in one.options())
+
+
+# --------------------------------------------------------------------------------------------------------------- events
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """Something that happens. `next` holds what can happen right after it."""
+
+    site: Site
+    frame: Frame
+    loops: tuple[Loop, ...] = ()  # around it, outermost first, callers' loops included
+    grad: Grad = Grad.DEFAULT
+    next: list[Event] = field(default_factory=list)
+
+    def inside(self, loop: Loop) -> bool:
+        return loop in self.loops
+
+
+@dataclass(slots=True, eq=False)
+class Join(Event):
+    """Nothing happens; paths meet. The head of a loop is one."""
+
+    label: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Forward(Event):
+    """A module is called."""
+
+    module: Value = field(default_factory=Value)
+    arguments: list[Value] = field(default_factory=list)
+    keywords: dict[str, Value] = field(default_factory=dict)
+    output: Value | None = None
+    direct: bool = False  # as `module.forward(...)`
+
+
+@dataclass(slots=True, eq=False)
+class Backward(Event):
+    """Gradients are added into `.grad`. `roots` are the modules and tensors reached; None: unknown, could be any."""
+
+    loss: Value | None = None
+    roots: frozenset[Value] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class OptimizerBuilt(Event):
+    optimizer: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class OptimizerStep(Event):
+    optimizer: Value = field(default_factory=Value)
+    closure: bool = False
+    scaled: bool = False  # through a GradScaler or another wrapper
+
+
+@dataclass(slots=True, eq=False)
+class ParamGroupAdded(Event):
+    optimizer: Value = field(default_factory=Value)
+    parameters: Value | None = None
+
+
+@dataclass(slots=True, eq=False)
+class ZeroGrad(Event):
+    """Gradients are cleared: of an optimizer's parameters, a module's, a parameter's (`p.grad = None`)."""
+
+    target: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class ModeSet(Event):
+    """`.eval()` or `.train()`; `training` None: depends on a value we do not know."""
+
+    module: Value = field(default_factory=Value)
+    training: bool | None = None
+
+
+@dataclass(slots=True, eq=False)
+class GradSwitched(Event):
+    """`torch.set_grad_enabled(...)` as a statement."""
+
+    mode: Grad = Grad.UNKNOWN
+
+
+@dataclass(slots=True, eq=False)
+class AttributeSet(Event):
+    """`owner.name = value`. For a module owner this may register `value`, or replace what was registered."""
+
+    owner: Value = field(default_factory=Value)
+    attribute: str = ""  # "" when computed: setattr(owner, name, ...), owner[i] = ...
+    value: Value = field(default_factory=Value)
+    previous: Value | None = None
+
+
+@dataclass(slots=True, eq=False)
+class SuperInit(Event):
+    """`super().__init__()` or `Base.__init__(self)`."""
+
+    owner: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class Moved(Event):
+    """`.to(...)`, `.cuda()`, `.cpu()`, of a module (in place) or a tensor (a copy)."""
+
+    target: Value = field(default_factory=Value)
+    device: Device | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Combined(Event):
+    """Tensors meet in one operation: arithmetic, cat, a loss, an in-place change."""
+
+    operands: list[Value] = field(default_factory=list)
+    operation: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Discarded(Event):
+    """A method was called as a statement of its own and its result thrown away."""
+
+    receiver: Value = field(default_factory=Value)
+    method: str = ""
+    receiver_text: str = ""  # how the user writes it, empty when it is not a plain name or attribute
+
+
+@dataclass(slots=True, eq=False)
+class Saved(Event):
+    """`torch.save(value, ...)`; `argument` is the site of the value."""
+
+    value: Value = field(default_factory=Value)
+    argument: Site | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Loaded(Event):
+    """`target.load_state_dict(...)`."""
+
+    target: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class Iterated(Event):
+    """A loop begins to run over `over`."""
+
+    over: Value = field(default_factory=Value)
+    loop: Loop | None = None
+
+
+@dataclass(slots=True, eq=False)
+class SchedulerStep(Event):
+    scheduler: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class GradientUsed(Event):
+    """`.grad` is read, `autograd.grad` is called, or `requires_grad` is set on an input: gradients matter here."""
+
+    target: Value | None = None
+
+
+@dataclass(slots=True, eq=False)
+class UnknownCall(Event):
+    """Code we cannot see is handed `arguments` (the receiver among them) and may do anything to them."""
+
+    callee: str = ""
+    arguments: list[Value] = field(default_factory=list)
+
+    def touches(self, *values: Value | None) -> bool:
+        """True when the callee could act on one of `values`."""
+        return any(v is not None and v.reached_from(self.arguments) for v in values)
+
+
+# ---------------------------------------------------------------------------------------------------------------- paths
+
+E_ = TypeVar("E_", bound=Event)
+S = TypeVar("S", bound=Hashable)
+
+
+@dataclass(slots=True, eq=False)
+class Root:
+    """One run from a start: the module body, or a function that nothing in the file calls."""
+
+    entry: Event
+    frame: Frame
+    events: list[Event] = field(default_factory=list)  # in the order they were met
+    complete: bool = True  # False when a limit cut the run short: absence proves nothing then
+
+    def of(self, *kinds: type[E_]) -> Iterator[E_]:
+        """The events of these kinds."""
+        for event in self.events:
+            if isinstance(event, kinds):
+                yield event
+
+
+def walk(
+    starts: Iterable[Event],
+    state: S,
+    step: Callable[[S, Event], S | None],
+    within: Callable[[Event], bool] | None = None,
+) -> dict[Event, set[S]]:
+    """Follows every path from `starts` and says in which states each event can be *met* (before it acts).
+
+    `step(state, event)` gives the state after the event, or None to end that path there. `within` bounds the paths:
+    an event outside it is not entered. Terminates because states are finite for a rule's few words.
+    """
+    met: dict[Event, set[S]] = {}
+    todo: list[tuple[Event, S]] = [(e, state) for e in starts if within is None or within(e)]
+    while todo:
+        event, now = todo.pop()
+        states = met.get(event)
+        if states is None:
+            states = met[event] = set()
+        elif now in states:
+            continue
+        if now in states:
+            continue
+        states.add(now)
+        after = step(now, event)
+        if after is None:
+            continue
+        for follower in event.next:
+            if within is None or within(follower):
+                todo.append((follower, after))
+    return met

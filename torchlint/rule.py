@@ -1,0 +1,182 @@
+"""What a rule is. A rule is one module in `rules/`: its name is the rule's name, its docstring the rule's page.
+
+    group = Group.CORRECTNESS
+    words = [{"backward"}, {"step"}]       # a file without one word of each set cannot have this pitfall
+    def check(facts: Facts) -> Iterator[Finding]: ...
+    def probe(trace: Trace) -> Iterator[Measurement]: ...      # the same pitfall, measured in a run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from torchlint.diagnostic import Group as Group
+from torchlint.diagnostic import Safety as Safety
+from torchlint.facts import ClassInfo, FunctionInfo, Root, Site
+
+if TYPE_CHECKING:
+    from torchlint.confirm.probe import Measurement
+    from torchlint.confirm.trace import Trace
+
+
+class Facts(Protocol):
+    """What the semantic layer knows of one file."""
+
+    filename: str
+    roots: list[Root]
+    classes: list[ClassInfo]
+    functions: list[FunctionInfo]
+    words: frozenset[str]
+
+    def text(self, site: Site) -> str:
+        """The source of a place, as the user wrote it, on one line."""
+        ...
+
+    def spell(self, api: str) -> str | None:
+        """How this file writes a dotted name (`torch.no_grad` -> `th.no_grad`), None when it is not imported."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------------------ changes
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class InsertBefore:
+    """New statements right before the statement of `site`, at its indentation."""
+
+    site: Site
+    lines: tuple[str, ...]
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class InsertAfter:
+    """New statements right after the statement of `site`, at its indentation."""
+
+    site: Site
+    lines: tuple[str, ...]
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class InsertFirst:
+    """New statements at the top of the body of the function, class or loop at `site`, after a docstring."""
+
+    site: Site
+    lines: tuple[str, ...]
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Replace:
+    """`text` in place of the expression at `site`."""
+
+    site: Site
+    text: str
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Around:
+    """`before` and `after` written directly around the expression at `site` (`x` -> `x.state_dict()`)."""
+
+    site: Site
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Decorate:
+    """A decorator line above the function at `site`."""
+
+    site: Site
+    text: str
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Wrap:
+    """The statement of `site` indented under a new header line (`with torch.no_grad():`)."""
+
+    site: Site
+    header: str
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Remove:
+    """The statement of `site` taken out, its line with it."""
+
+    site: Site
+
+
+Change = InsertBefore | InsertAfter | InsertFirst | Replace | Around | Decorate | Wrap | Remove
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Fix:
+    """A mend: what it does in words, how safe it is, and the changes."""
+
+    message: str
+    safety: Safety
+    changes: tuple[Change, ...]
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Finding:
+    """What a rule yields: the statement a person would change, what is wrong with it, and what follows from that."""
+
+    site: Site
+    message: str  # what is wrong, naming the user's own variables
+    consequence: str  # what it does to the training, one sentence
+    related: tuple[tuple[str, Site], ...] = ()
+    fix: Fix | None = None
+
+
+class _NoPage(Exception):
+    """A rule's docstring lacks a section."""
+
+
+HEADINGS = ("What it finds", "Why it hurts", "Example", "Fix and its safety", "Known limits", "Proof", "References")
+
+
+@dataclass(slots=True, frozen=True)
+class Page:
+    """A rule's docstring, taken apart: the first line, and the sections by heading."""
+
+    summary: str
+    sections: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, docstring: str, of: str) -> Page:
+        """Reads the page of rule `of`.
+
+        Raises ValueError naming the rule and the section when one of `HEADINGS` is missing or empty.
+        """
+        import inspect
+
+        summary, _, rest = inspect.cleandoc(docstring).partition("\n")
+        sections: dict[str, list[str]] = {}
+        current: list[str] | None = None
+        for line in rest.splitlines():
+            if line.startswith("## "):
+                current = sections.setdefault(line[3:].strip(), [])
+            elif current is not None:
+                current.append(line)
+        found = {heading: "\n".join(lines).strip() for heading, lines in sections.items()}
+        missing = [h for h in HEADINGS if not found.get(h)]
+        if missing or not summary.strip():
+            raise ValueError(f"rule {of}: its docstring lacks {', '.join(missing) or 'a first line'}")
+        return cls(summary.strip(), found)
+
+
+@dataclass(slots=True, frozen=True)
+class Rule:
+    """A rule, read from its module by `registry`."""
+
+    name: str
+    group: Group
+    page: Page
+    words: tuple[frozenset[str], ...]
+    check: Callable[[Facts], Iterable[Finding]]
+    probe: Callable[[Trace], Iterator[Measurement]] | None
+    fixable: str  # "safe", "unsafe", "sometimes" or "": what `torchlint rules` shows
+    preview: bool = False
+    since: str = ""  # first torch version it applies to, empty for all
+    until: str = ""  # last one

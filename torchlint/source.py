@@ -1,0 +1,129 @@
+"""A file: its bytes, its text, its tree and the places in it. Tree and spans are made on demand, each once.
+
+With `semantics/` the only code that imports libcst, and it does so only when a tree is asked for: `import libcst` costs
+0.1 s that a run with nothing to parse must not pay.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchlint.diagnostic import Span
+
+if TYPE_CHECKING:
+    import libcst
+
+
+class SourceError(Exception):
+    """The file cannot be analysed: `code` is the finding it becomes, `row` and `column` where."""
+
+    def __init__(self, code: str, message: str, row: int = 1, column: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+        self.row = row
+        self.column = column
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """The bytes of one file and what they mean."""
+
+    filename: str
+    data: bytes
+    _tree: libcst.Module | None = None
+    _text: str | None = None
+    _encoding: str = "utf-8"
+    spans: dict[int, Span] = field(default_factory=dict)  # by id(node)
+
+    @classmethod
+    def read(cls, path: Path, filename: str | None = None) -> Source:
+        """Reads a file. Raises SourceError (`io-error`) naming what went wrong."""
+        try:
+            return cls(filename or str(path), path.read_bytes())
+        except OSError as error:
+            raise SourceError("io-error", f"cannot be read: {error.strerror or error}") from error
+
+    @property
+    def tree(self) -> libcst.Module:
+        """The syntax tree. Raises SourceError (`syntax-error` or `io-error`) with the place."""
+        if self._tree is None:
+            self._tree = self._parse()
+        return self._tree
+
+    def _parse(self) -> libcst.Module:
+        import libcst
+
+        text = self.text
+        enabled = gc.isenabled()
+        gc.disable()  # the parser makes many objects and no garbage: collecting meanwhile costs a third
+        try:
+            return libcst.parse_module(text)
+        except libcst.ParserSyntaxError as error:
+            raise SourceError(
+                "syntax-error", _first_line(error.message), max(1, error.editor_line), max(1, error.editor_column)
+            ) from error
+        except RecursionError as error:
+            raise SourceError("syntax-error", "is nested too deeply to be parsed") from error
+        finally:
+            if enabled:
+                gc.enable()
+
+    @property
+    def text(self) -> str:
+        """The decoded text with its newlines as they are. Raises SourceError (`io-error`)."""
+        if self._text is None:
+            self._text, self._encoding = decode(self.data)
+        return self._text
+
+    @property
+    def encoding(self) -> str:
+        """The encoding the file declares, by which it must be written back."""
+        _ = self.text
+        return self._encoding
+
+    def locate(self, nodes: Iterable[Any]) -> None:
+        """Fills `spans` for these nodes in one pass over the tree."""
+        from torchlint.semantics.spans import spans_of
+
+        wanted = {id(n): n for n in nodes if id(n) not in self.spans}
+        if wanted:
+            self.spans.update(spans_of(self.tree, wanted))
+
+    def span(self, node: Any) -> Span:
+        """Where a node stands; `locate` many at once where there are many."""
+        if id(node) not in self.spans:
+            self.locate([node])
+        return self.spans.get(id(node), Span(1, 1, 1, 1))
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """Bytes of a Python file -> its text and encoding (PEP 263).
+
+    Raises SourceError (`io-error`) where the bytes are not what the file says they are.
+    """
+    import io
+    import tokenize
+
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    except SyntaxError as error:
+        raise SourceError("io-error", f"has no readable encoding: {error.msg}") from error
+    try:
+        text = data.decode(encoding)
+    except (UnicodeDecodeError, LookupError) as error:
+        row = data[: getattr(error, "start", 0)].count(b"\n") + 1
+        raise SourceError(
+            "io-error", f"is not valid {encoding}: save it in that encoding or declare the right one", row
+        ) from error
+    if "\0" in text:
+        row = text[: text.index("\0")].count("\n") + 1
+        raise SourceError("io-error", "holds a NUL byte: this is not Python source", row)
+    return text, encoding
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0] if message.strip() else "cannot be parsed"
