@@ -1,7 +1,7 @@
 """Puts the rules and their fixtures into the wheel's `torchlint` package; in a checkout they stand beside it.
 
-A hook rather than a static `force-include`, because that one also applies to editable installs: it would leave copies in
-site-packages that go stale and that type checkers take for the package itself.
+A hook rather than a static `force-include`, because that one also applies to editable installs: it would leave copies
+in site-packages that go stale and that type checkers take for the package itself.
 """
 
 from typing import Any
