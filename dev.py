@@ -30,11 +30,11 @@ def main(arguments: list[str]) -> int:
         return status
     if command == "test":
         install(".[test]")
-        for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--strict"], ["pytest", *rest]):
-            status = run("-m", *check, cwd=ROOT)
-            if status:
-                return status
-        return 0
+        checks = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--strict"], ["pytest", *rest])
+        failed = [check[0] for check in checks if run("-m", *check, cwd=ROOT) != 0]
+        if failed:
+            print(f"dev.py: failed: {', '.join(failed)}", file=sys.stderr)
+        return 1 if failed else 0
     print(__doc__)
     return 0 if command in ("-h", "--help") else 2
 
