@@ -1,0 +1,199 @@
+"""The command: arguments, exit status and wiring, nothing else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from torchlint import __version__
+from torchlint.config import COLORS, OUTPUT_FORMATS, Config, ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT = "check"
+INTERRUPTED = 130  # as shells count a program that SIGINT ended
+_SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Commands(click.Group):
+    """A group whose first argument may be left out: `torchlint src/` is `torchlint check src/`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help", "-V", "--version")):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command and ends the process with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character must not end the run
+    try:
+        status = torchlint.main(arguments, prog_name="torchlint", standalone_mode=False)
+    except click.exceptions.Abort:
+        status = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        status = 2
+    except ConfigError as error:
+        click.echo(f"torchlint: {error}", err=True)
+        status = 2
+    except BrokenPipeError:  # who reads has seen enough, as `head` does
+        sys.stdout = None
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+@click.group(cls=Commands, context_settings=_SETTINGS)
+@click.version_option(__version__, "-V", "--version", prog_name="torchlint")
+def torchlint() -> None:
+    """Finds PyTorch code that trains silently wrong, mends it, and proves each claim by training.
+
+    Without a command, `check` is meant: `torchlint src/`. A folder that is called like a command is reached by
+    `torchlint check rules`.
+    """
+
+
+# --------------------------------------------------------------------------------------------------------------- check
+
+
+def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Comma lists, repeatable; None when the option was not given."""
+    names = tuple(name.strip() for one in value for name in one.split(",") if name.strip())
+    return names if value else None
+
+
+def _list(name: str, metavar: str, text: str) -> Callable[[F], F]:
+    return click.option(f"--{name}", multiple=True, callback=_names, metavar=metavar, help=text)
+
+
+def _flag(name: str, text: str) -> Callable[[F], F]:
+    """A flag that a configuration file can set too, and that can be taken back on the command line."""
+    return click.option(f"--{name}/--no-{name}", default=None, help=text)
+
+
+def _configured(command: F) -> F:
+    """The options that say where settings come from."""
+    command = click.option("--isolated", is_flag=True, help="Read no configuration file.")(command)
+    return click.option(
+        "--config",
+        "given",
+        multiple=True,
+        metavar="FILE|KEY=VALUE",
+        help="A TOML file to read instead of the nearest one, or one setting, such as 'preview=true'.",
+    )(command)
+
+
+def _settings(command: F) -> F:
+    """The options of `check` that are keys of the configuration too."""
+    options = [
+        _list("select", "NAMES", "The rules to run: names, groups, or ALL, with commas."),
+        _list("ignore", "NAMES", "Rules not to run."),
+        _list("extend-select", "NAMES", "Rules to run besides those that are on."),
+        _flag("preview", "Run rules that are still being tried."),
+        click.option("--target-torch", metavar="VERSION", help="The torch version the code is for."),
+        click.option("--output-format", type=click.Choice(OUTPUT_FORMATS), help="How findings are written."),
+        click.option("--output-file", metavar="FILE", help="Write them there instead of to the terminal."),
+        _flag("fix", "Mend what can be mended safely."),
+        _flag("unsafe-fixes", "With --fix or --diff: also what may change what a program computes."),
+        _flag("show-fixes", "Say what was mended."),
+        _flag("statistics", "Only count the findings of each rule."),
+        _flag("exit-zero", "Exit with 0 even when something is found."),
+        _flag("exit-non-zero-on-fix", "Exit with 1 when something was mended, even if nothing is left."),
+        _list("exclude", "PATTERNS", "Files and folders to leave out, as in .gitignore."),
+        _list("extend-exclude", "PATTERNS", "More of them, besides those left out anyway."),
+        click.option(
+            "--respect-gitignore/--no-respect-gitignore", default=None, help="Leave out what Git ignores (default)."
+        ),
+        click.option("-j", "--jobs", type=click.IntRange(0), metavar="N", help="Processes to use; 0: one a processor."),
+        click.option("--color", type=click.Choice(COLORS), help="Colours; auto: on terminals."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return _configured(command)
+
+
+@torchlint.command(context_settings=_SETTINGS)
+@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@_settings
+@click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
+@click.option("--stdin-filename", metavar="FILE", help="The name of what is read from standard input, with `-`.")
+@click.option("-q", "--quiet", count=True, help="Only findings; twice: nothing but the exit status.")
+@click.option("-v", "--verbose", count=True, help="Say which files are checked, and with which settings.")
+def check(
+    paths: tuple[str, ...],
+    given: tuple[str, ...],
+    isolated: bool,
+    diff: bool,
+    stdin_filename: str | None,
+    quiet: int,
+    verbose: int,
+    **options: Any,
+) -> int:
+    """Lint files and folders; without any, the current folder. `-` reads standard input.
+
+    Exit status: 0 nothing found or all of it mended, 1 findings, 2 wrong use, bad configuration or internal error.
+    """
+    from torchlint import session
+
+    if stdin_filename is not None and paths and "-" not in paths:
+        raise click.UsageError("--stdin-filename goes with `-`, which reads standard input")
+    if "-" in paths and len(paths) > 1:
+        raise click.UsageError("`-` reads standard input and cannot be mixed with other paths")
+    named = [stdin_filename] if stdin_filename else [p for p in paths if p != "-"]
+    config = _resolve(options, named, given, isolated)
+    console = session.Console(quiet, verbose)
+    if "-" in paths or stdin_filename is not None:
+        return session.check_stdin(sys.stdin.buffer.read(), stdin_filename or "-", config, console, diff=diff)
+    return session.check(paths or (".",), config, console, diff=diff)
+
+
+def _resolve(options: dict[str, Any], paths: Sequence[str], given: Sequence[str], isolated: bool) -> Config:
+    from torchlint import config, registry, selection
+
+    chosen = {name: value for name, value in options.items() if value is not None}
+    known = selection.selectors(registry.load())
+    return config.resolve(chosen, paths, given=given, isolated=isolated, selectors=known)
+
+
+# ------------------------------------------------------------------------------------------------ the smaller commands
+
+
+@torchlint.command("config", context_settings=_SETTINGS)
+@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@_settings
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show_config(paths: tuple[str, ...], given: tuple[str, ...], isolated: bool, as_json: bool, **options: Any) -> int:
+    """The settings in force, and where each comes from."""
+    from torchlint import pages
+
+    click.echo(pages.config(_resolve(options, paths, given, isolated), as_json), nl=False)
+    return 0
+
+
+@torchlint.command(context_settings=_SETTINGS)
+@click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def rules(output_format: str) -> int:
+    """The list of rules: name, group, fix, proof, and what each finds."""
+    from torchlint import pages
+
+    click.echo(pages.rules(output_format == "json"), nl=False)
+    return 0
+
+
+@torchlint.command(context_settings=_SETTINGS)
+@click.argument("names", nargs=-1, required=True, metavar="RULE...")
+@click.option("--output-format", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+def explain(names: tuple[str, ...], output_format: str) -> int:
+    """The page of a rule: what it finds, why it hurts, an example, the fix, the limits, the proof."""
+    from torchlint import pages
+
+    try:
+        click.echo(pages.explain(names, output_format), nl=False)
+    except LookupError as error:
+        raise click.UsageError(str(error.args[0])) from error
+    return 0

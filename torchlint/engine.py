@@ -1,0 +1,272 @@
+"""One file: its bytes -> the findings of the rules.
+
+What a file costs depends on what is in it. No rule wants it: a syntax check by Python's own parser. A rule wants it:
+one libcst parse, one reading by the semantic layer, every rule's check. Something is found: the places of those nodes,
+in one pass. libcst is imported at the first file that needs it.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from torchlint import builtin
+from torchlint.diagnostic import Diagnostic, Related, Span
+from torchlint.source import Source, SourceError
+from torchlint.text import line_starts
+
+if TYPE_CHECKING:
+    from torchlint.diagnostic import Remedy
+    from torchlint.rule import Facts, Finding, Rule
+
+T = TypeVar("T")
+
+
+def analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
+    """The findings of `rules` in `source`, in the order they are reported; what befalls the file is a finding too.
+
+    Never raises for what a file holds or a rule does: a crash is an `internal-error` and everything else goes on. Only
+    at a RecursionError the whole file gets a second try, with a larger stack.
+    """
+    wanted = [rule for rule in rules if applies(rule, source.data)]
+    if not _deep(source.data):
+        try:
+            return _analyse(source, wanted)
+        except RecursionError:
+            pass  # rare, and worth a second try with more room
+    return _with_large_stack(lambda: _nested(source, wanted))
+
+
+def applies(rule: Rule, data: bytes) -> bool:
+    """False when the bytes of a file lack a word without which the rule's pitfall cannot be in it."""
+    return all(any(word.encode() in data for word in words) for words in rule.words)
+
+
+def _analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
+    try:
+        if not rules:
+            _check_syntax(source)
+            return []
+        # Trees are many objects and no garbage: collecting while they are alive costs more than it frees.
+        with _NoCollection():
+            return _check(source, rules)
+    except SourceError as error:
+        return [builtin.file_error(error.code, str(error), source.filename, error.row, error.column)]
+
+
+class _NoCollection:
+    """Keeps Python's garbage collector off meanwhile."""
+
+    def __enter__(self) -> None:
+        self.enabled = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self.enabled:
+            gc.enable()
+
+
+def _check(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
+    """Raises SourceError when the file cannot be parsed."""
+    _ = source.tree
+    try:
+        facts = _facts(source)
+    except RecursionError:
+        raise
+    except Exception as error:  # a bug in the semantic layer must not hide the other files
+        return [_crash("the analysis", error, source)]
+    found: list[tuple[Rule, Finding]] = []
+    crashes: list[Diagnostic] = []
+    for rule in rules:
+        try:
+            found.extend((rule, finding) for finding in rule.check(facts))
+        except RecursionError:
+            raise
+        except Exception as error:  # a bug in one rule must not hide the others
+            crashes.append(_crash(f"rule {rule.name}", error, source))
+    if found:
+        try:
+            source.locate(_nodes(found))
+        except RecursionError:
+            raise
+        except Exception as error:  # without places there is nothing to report but this
+            return [*crashes, _crash("locating the findings", error, source)]
+    starts = line_starts(source.text) if found else []
+    located: dict[tuple[object, ...], Diagnostic] = {}
+    for rule, finding in found:
+        fix = None
+        if finding.fix is not None:
+            try:
+                fix = _remedy(source, finding)
+            except RecursionError:
+                raise
+            except Exception as error:  # the finding stands without its fix
+                crashes.append(_crash(f"the fix of rule {rule.name}", error, source))
+        one = _diagnostic(source, starts, rule, finding, fix)
+        located.setdefault(one.key, one)  # a function followed from two callers tells the same story twice
+    return sorted([*crashes, *located.values()], key=lambda d: d.key)
+
+
+def _facts(source: Source) -> Facts:
+    from torchlint.semantics.build import build
+
+    return build(source)
+
+
+def _remedy(source: Source, finding: Finding) -> Remedy | None:
+    from torchlint import fix
+
+    return fix.build(source, finding.fix) if finding.fix is not None else None
+
+
+def _nodes(found: Iterable[tuple[Rule, Finding]]) -> Iterator[Any]:
+    """All nodes whose places the diagnostics need."""
+    from torchlint import fix
+
+    for _, finding in found:
+        site = finding.site
+        yield site.node
+        if site.statement is not None:
+            yield site.statement
+            suite = _suite(site.statement)
+            if suite is not None:
+                yield suite
+        yield from (related.node for _, related in finding.related)
+        if finding.fix is not None:
+            yield from fix.nodes(finding.fix)
+
+
+def _suite(statement: Any) -> Any:
+    """The body of a compound statement; None for a simple one."""
+    body = getattr(statement, "body", None)
+    return None if isinstance(body, (list, tuple)) else body
+
+
+def _diagnostic(source: Source, starts: list[int], rule: Rule, finding: Finding, fix: Remedy | None) -> Diagnostic:
+    span = source.span(finding.site.node)
+    first, last = _header(source, starts, finding.site.statement, span)
+    return Diagnostic(
+        code=rule.name,
+        group=rule.group.value,
+        severity=rule.group.severity,
+        message=finding.message,
+        filename=source.filename,
+        span=span,
+        consequence=finding.consequence,
+        related=tuple(Related(message, source.filename, source.span(site.node)) for message, site in finding.related),
+        fix=fix,
+        statement_row=first,
+        statement_end_row=last,
+    )
+
+
+def _header(source: Source, starts: list[int], statement: Any, span: Span) -> tuple[int, int]:
+    """First and last row of a statement; of a compound one, of its header."""
+    if statement is None:
+        return span.row, span.row
+    place = source.span(statement)
+    suite = _suite(statement)
+    if suite is None:
+        return place.row, place.end_row
+    row = source.span(suite).row
+    while row > place.row:  # from the first statement of the body up, over blank rows and comments, to the header's end
+        row -= 1
+        line = source.text[starts[row - 1] : starts[row]].strip()
+        if line and not line.startswith("#"):
+            break
+    return place.row, row
+
+
+def _crash(what: str, error: Exception, source: Source) -> Diagnostic:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    message = f"{what} crashed: {type(error).__name__}: {error}{where}; please report it"
+    return builtin.file_error("internal-error", " ".join(message.split()), source.filename)
+
+
+# --------------------------------------------------------------------------------------------- syntax and deep nesting
+
+
+def _check_syntax(source: Source) -> None:
+    """Raises SourceError when the file is broken. Python's parser is the fast one; libcst's reads newer syntax too."""
+    _ = source.text  # says what is wrong with the bytes better than the parser would
+    if not _python_accepts(source.data):
+        _ = source.tree
+
+
+def _python_accepts(data: bytes) -> bool:
+    """Raises RecursionError or MemoryError for what is nested too deeply."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes and the like are Python's to say
+            compile(data, "<source>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        if isinstance(error, SyntaxError) and error.msg and error.msg.startswith("too many nested"):
+            raise RecursionError(error.msg) from error
+        return False
+    return True
+
+
+_BRACKETS = bytes(sorted(b"()[]{}"))
+_NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+
+
+def _deep(data: bytes) -> bool:
+    """True when the file could be nested so deeply that libcst's recursive parser would end the process.
+
+    Cheap and generous: such a file is only parsed with more care, not refused.
+    """
+    if len(data) > 64 * 1024 or max(map(len, data.splitlines()), default=0) > 2000:
+        return True
+    brackets = data.translate(None, _NOT_BRACKETS)
+    for _ in range(100):  # each pass takes the innermost pairs out
+        shorter = brackets.replace(b"()", b"").replace(b"[]", b"").replace(b"{}", b"")
+        if len(shorter) == len(brackets):
+            break
+        brackets = shorter
+    return len(brackets) > 100
+
+
+def _nested(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
+    try:
+        _python_accepts(source.data)
+    except (RecursionError, MemoryError):
+        return [builtin.file_error("syntax-error", "is nested too deeply to be parsed", source.filename)]
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 50_000))
+    try:
+        return _analyse(source, rules)
+    except RecursionError:
+        return [builtin.file_error("internal-error", "is nested too deeply to be analysed", source.filename)]
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def _with_large_stack(work: Callable[[], T]) -> T:
+    """Runs `work` where native recursion has room: libcst's parser cannot catch the end of its stack."""
+    result: list[T] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # handed on to the caller below
+            failed.append(error)
+
+    before = threading.stack_size(256 * 1024 * 1024)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+    finally:
+        threading.stack_size(before)
+    thread.join()
+    if failed:
+        raise failed[0]
+    return result[0]

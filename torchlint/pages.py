@@ -1,0 +1,136 @@
+"""What `explain`, `rules` and `config` print."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torchlint import builtin, registry
+from torchlint.config import READERS, Config, key
+from torchlint.rule import HEADINGS, Rule
+
+
+def explain(names: Iterable[str], output_format: str) -> str:
+    """The pages of these rules as text, markdown or JSON. Raises LookupError naming the nearest rule."""
+    known = registry.by_name()
+    pages: list[dict[str, Any]] = []
+    for name in dict.fromkeys(names):
+        if name in known:
+            pages.append(_page(known[name]))
+        elif name in builtin.CODES:
+            pages.append({"name": name, "summary": builtin.CODES[name], "sections": {}})
+        else:
+            everything = [*known, *builtin.CODES]
+            raise LookupError(f"there is no rule `{name}`{registry.nearest(name, everything)}")
+    if output_format == "json":
+        return json.dumps(pages, indent=2, ensure_ascii=False) + "\n"
+    text = "\n".join(_markdown(page) for page in pages)
+    if output_format == "text" and sys.stdout.isatty():
+        return _dressed(text)
+    return text
+
+
+def _page(rule: Rule) -> dict[str, Any]:
+    return {**_entry(rule), "sections": dict(rule.page.sections)}
+
+
+def _entry(rule: Rule) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "group": rule.group.value,
+        "severity": rule.group.severity.value,
+        "default": rule.group.default and not rule.preview,
+        "preview": rule.preview,
+        "fix": rule.fixable or None,
+        "proof": rule.probe is not None,
+        "summary": rule.page.summary,
+        "since": rule.since or None,
+        "until": rule.until or None,
+    }
+
+
+def _markdown(page: dict[str, Any]) -> str:
+    lines = [f"# {page['name']}", "", page["summary"], ""]
+    if "group" in page:
+        fix = f"fix: {page['fix']}" if page["fix"] else "no fix"
+        level = "" if page["default"] else ", off by default"
+        lines += [f"*{page['group']}, {page['severity']}{level}; {fix}*", ""]
+    for heading in HEADINGS:
+        if heading in page["sections"]:
+            lines += [f"## {heading}", "", page["sections"][heading], ""]
+    return "\n".join(lines)
+
+
+def _dressed(markdown: str) -> str:
+    """Markdown as a terminal shows it best."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console(width=min(100, shutil.get_terminal_size().columns))
+    with console.capture() as captured:
+        console.print(Markdown(markdown))
+    return captured.get()
+
+
+def rules(as_json: bool) -> str:
+    """The list of all rules."""
+    known = registry.load()
+    if as_json:
+        return json.dumps([_entry(rule) for rule in known], indent=2, ensure_ascii=False) + "\n"
+    head = ("RULE", "GROUP", "FIX", "PROOF", "")
+    rows = [
+        (rule.name, rule.group.value, rule.fixable or "-", "yes" if rule.probe else "-", rule.page.summary)
+        for rule in known
+    ]
+    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(4)]
+    left = sum(widths) + 8
+    # Off a terminal every rule keeps to one line, for grep.
+    room = shutil.get_terminal_size().columns - left if sys.stdout.isatty() else 0
+    lines: list[str] = []
+    for row in (head, *rows):
+        start = "  ".join(f"{cell:<{width}}" for cell, width in zip(row[:4], widths, strict=True))
+        pieces = textwrap.wrap(row[4], room) if room >= 24 else [row[4]]
+        lines.append(f"{start}  {pieces[0] if pieces else ''}".rstrip())
+        lines.extend(" " * left + piece for piece in pieces[1:])
+    return "".join(f"{line}\n" for line in lines)
+
+
+def config(settings: Config, as_json: bool) -> str:
+    """The settings in force, and where each comes from."""
+    values: dict[str, tuple[Any, str]] = {}
+    for field in dataclasses.fields(settings):
+        if field.name in READERS:
+            value = getattr(settings, field.name)
+            values[key(field.name)] = (value, settings.origins.get(field.name, "default"))
+    if as_json:
+        entries = {name: {"value": _plain(value), "origin": origin} for name, (value, origin) in values.items()}
+        return json.dumps({"root": str(Path(settings.root).resolve()), "settings": entries}, indent=2) + "\n"
+    lines = [f"# patterns are relative to {Path(settings.root).resolve()}"]
+    lines += [f"{name} = {_toml(value)}  # {origin}" for name, (value, origin) in values.items()]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            inner = ", ".join(f"{json.dumps(name)} = {_toml(one)}" for name, one in value.items())
+            return f"{{ {inner} }}" if inner else "{}"
+        case tuple():
+            return f"[{', '.join(_toml(one) for one in value)}]"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+    return str(value)

@@ -1,0 +1,70 @@
+"""What a terminal can show: colour, width, and text that cannot take the terminal over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO
+
+TAB = 4
+_CODES = {"red": "31", "yellow": "33", "green": "32", "blue": "34", "cyan": "36", "bold": "1", "dim": "2"}
+
+
+@dataclass(slots=True, frozen=True)
+class Style:
+    """How text is dressed: `width` is the terminal's, 0 where there is none."""
+
+    color: bool = False
+    width: int = 0
+
+    def __call__(self, text: str, *looks: str) -> str:
+        """`text` with these looks, where colour is wanted."""
+        if not self.color or not text:
+            return text
+        return f"\x1b[{';'.join(_CODES[look] for look in looks)}m{text}\x1b[0m"
+
+
+def style_for(stream: IO[str], color: str, environment: Mapping[str, str] = os.environ) -> Style:
+    """The style for a stream; `color` is auto, always or never."""
+    terminal = stream.isatty()
+    if color == "auto":
+        forced = environment.get("FORCE_COLOR") not in (None, "", "0")
+        wanted = not environment.get("NO_COLOR") and (forced or (terminal and environment.get("TERM") != "dumb"))
+    else:
+        wanted = color == "always"
+    return Style(wanted, shutil.get_terminal_size().columns if terminal else 0)
+
+
+def printable(text: str, column: int = 0) -> str:
+    """`text` with tabs as spaces, and escapes in place of what would move the cursor or hide itself.
+
+    `column` is where on the screen it begins, for the tabs.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    shown: list[str] = []
+    for char in text:
+        if char == "\t":
+            piece = " " * (TAB - column % TAB)
+        elif unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+            piece = char.encode("unicode_escape").decode()
+        else:
+            piece = char
+        shown.append(piece)
+        column += width(piece)
+    return "".join(shown)
+
+
+def width(text: str) -> int:
+    """How many columns printable `text` takes on a screen."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) or unicodedata.category(char) == "Me"
+        else 2 if unicodedata.east_asian_width(char) in "WF"
+        else 1
+        for char in text
+    )  # fmt: skip

@@ -1,0 +1,268 @@
+"""Reports for people: full with the source, concise with a line each, grouped by file; diff, statistics, summary."""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from torchlint import builtin
+from torchlint.diagnostic import Diagnostic, Safety, Severity, Span
+from torchlint.report.style import Style, printable, width
+from torchlint.run import Record, Report
+from torchlint.text import rows_of
+
+_COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
+_MARKS = {Safety.SAFE: "[*]", Safety.UNSAFE: "[unsafe]", Safety.DISPLAY: "[by hand]"}
+_UNSEEN = 160  # how much of a source row is shown where no terminal sets the width
+
+
+def full(report: Report, style: Style) -> str:
+    """Each finding with the source around it, what follows from it, and what helps."""
+    rows = {record.filename: record.rows for record in report.records}
+    blocks = ["\n".join(_full(one, rows, style)) for one in report.findings]
+    return "".join(f"{block}\n\n" for block in blocks)
+
+
+def concise(report: Report, style: Style) -> str:
+    """One line a finding."""
+    return "".join(f"{_headline(one, style)}\n" for one in report.findings)
+
+
+def grouped(report: Report, style: Style) -> str:
+    """A block a file, one line a finding."""
+    lines: list[str] = []
+    for filename, findings in groupby(report.findings, key=lambda d: d.filename):
+        lines.append(f"{style(printable(filename), 'bold')}:")
+        found = list(findings)
+        places = [f"{one.span.row}:{one.span.column}" for one in found]
+        room = max(map(len, places))
+        lines.extend(f"  {place:>{room}}  {_claim(one, style)}" for place, one in zip(places, found, strict=True))
+        lines.append("")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _headline(one: Diagnostic, style: Style) -> str:
+    place = f"{one.span.row}:{one.span.column}:"
+    if one.cell is not None:
+        place = f"cell {one.cell}:{place}"
+    return f"{style(printable(one.filename), 'bold')}:{place} {_claim(one, style)}"
+
+
+def _claim(one: Diagnostic, style: Style) -> str:
+    mark = " " + style("[*]", "cyan") if one.fix is not None and one.fix.safety is Safety.SAFE else ""
+    return f"{style(one.code, _COLORS[one.severity], 'bold')}{mark} {printable(one.message)}"
+
+
+# ------------------------------------------------------------------------------------------------------ the source rows
+
+
+@dataclass(slots=True, frozen=True)
+class _Mark:
+    """What is underlined in a row."""
+
+    span: Span
+    label: str
+    main: bool
+
+
+def _full(one: Diagnostic, rows: dict[str, dict[int, str]], style: Style) -> Iterator[str]:
+    yield _headline(one, style)
+    source = rows.get(one.filename, {})
+    marks = [_Mark(one.span, "", True)]
+    elsewhere = []
+    for other in one.related:
+        if other.filename == one.filename and other.span.row in source:
+            marks.append(_Mark(other.span, other.message, False))
+        else:
+            elsewhere.append(other)
+    gutter = len(str(max(mark.span.row for mark in marks)))
+    bar = f"{'':{gutter}} {style('|', 'blue')}"
+    if one.span.row in source:
+        yield bar
+        previous = 0
+        for row, here in groupby(sorted(marks, key=lambda m: (m.span.row, not m.main)), key=lambda m: m.span.row):
+            if previous and row > previous + 1:
+                yield style("...", "blue")
+            previous = row
+            yield from _row(row, source[row], list(here), gutter, bar, style)
+        yield bar
+    for other in elsewhere:
+        place = f"{printable(other.filename)}:{other.span.row}:{other.span.column}"
+        yield from _note(f"{place}: {other.message}", gutter, style)
+    if one.consequence:
+        yield from _note(one.consequence, gutter, style)
+    if one.fix is not None:
+        yield from _note(f"{_MARKS[one.fix.safety]} {one.fix.message}", gutter, style, "help: ")
+    elif one.code == "internal-error":
+        yield from _note(builtin.CODES[one.code], gutter, style)
+
+
+def _row(row: int, text: str, marks: list[_Mark], gutter: int, bar: str, style: Style) -> Iterator[str]:
+    """A source row and the underlines beneath it, cut to the terminal where it is longer."""
+    number = style(f"{row:>{gutter}} |", "blue")
+    room = max(20, (style.width or _UNSEEN) - gutter - 4)
+    places = []
+    for mark in marks:
+        before = printable(text[: mark.span.column - 1])
+        end = mark.span.end_column - 1 if mark.span.end_row == row else len(text)
+        marked = printable(text[: max(end, mark.span.column - 1)].rstrip())
+        start = width(before)
+        places.append((mark, start, max(1, width(marked) - start)))
+    shown = printable(text.rstrip())
+    shift = 0
+    if width(shown) > room:
+        first = min(start for _, start, _ in places)
+        shift = max(0, min(first - room // 3, width(shown) - room))
+        shown = _cut(shown, shift, room)
+    yield f"{number} {shown}".rstrip()
+    for mark, start, length in places:
+        start = max(0, start - shift)
+        if start >= room:
+            continue
+        line = ("^" if mark.main else "-") * min(length, room - start)
+        color = "red" if mark.main else "blue"
+        label = printable(mark.label)
+        if not label or start + len(line) + 1 + width(label) <= room:
+            yield f"{bar} {'':{start}}{style(f'{line} {label}'.rstrip(), color)}"
+            continue
+        yield f"{bar} {'':{start}}{style(line, color)}"
+        indent = start if room - start >= 30 else 0
+        for piece in textwrap.wrap(label, max(20, room - indent)):
+            yield f"{bar} {'':{indent}}{style(piece, color)}"
+
+
+def _cut(text: str, shift: int, room: int) -> str:
+    """The columns from `shift` on, `room` of them, with dots where something is left out."""
+    shown: list[str] = []
+    column = 0
+    for char in text:
+        wide = width(char)
+        if column >= shift and column + wide <= shift + room:
+            shown.append(char)
+        elif column < shift < column + wide:
+            shown.append(" ")  # half of a wide character
+        column += wide
+    cut = "".join(shown)
+    if shift and width(cut[:3]) == 3:
+        cut = "..." + cut[3:]
+    if column > shift + room and width(cut[-3:]) == 3:
+        cut = cut[:-3] + "..."
+    return cut
+
+
+def _note(text: str, gutter: int, style: Style, lead: str = "") -> Iterator[str]:
+    """`= text`, wrapped where there is a terminal to wrap for."""
+    text = printable(text)
+    indent = " " * (gutter + 1)
+    sign = style("=", "blue")
+    if not style.width:
+        yield f"{indent}{sign} {style(lead, 'cyan', 'bold')}{text}"
+        return
+    pieces = textwrap.wrap(lead + text, max(20, style.width - gutter - 4), break_on_hyphens=False) or [""]
+    for number, piece in enumerate(pieces):
+        if number == 0:
+            yield f"{indent}{sign} {style(piece[: len(lead)], 'cyan', 'bold')}{piece[len(lead) :]}"
+        else:
+            yield f"{indent}  {piece}"
+
+
+# ------------------------------------------------------------------------------------------------ diff, counts, summary
+
+
+def diff(report: Report, style: Style) -> str:
+    """What fixes would change, as a unified diff."""
+    return "".join(piece for record in report.records for piece in _diff(record, style))
+
+
+def _diff(record: Record, style: Style) -> Iterator[str]:
+    if record.before == record.after:
+        return
+    name = printable(record.filename)
+    before, after = ([row for row in rows_of(text) if row] for text in (record.before, record.after))
+    for line in difflib.unified_diff(before, after, name, name):
+        looks = {"+": "green", "-": "red", "@": "cyan"}.get(line[0])
+        body = line.rstrip("\r\n")
+        # Line ends stay as they are in the file, so that the diff can be applied.
+        yield (style(body, looks) if looks else body) + (line[len(body) :] or "\n\\ No newline at end of file\n")
+
+
+def statistics(report: Report, style: Style) -> str:
+    """How often each rule found something, the most frequent first."""
+    counts = counted(report)
+    if not counts:
+        return ""
+    room = len(str(counts[0][1]))
+    names = max(len(code) for code, _, _ in counts)
+    return "".join(
+        f"{style(f'{count:>{room}}', 'bold')}  {code:<{names}}  {style('[*]', 'cyan') if fixable else '   '}".rstrip()
+        + "\n"
+        for code, count, fixable in counts
+    )
+
+
+def counted(report: Report) -> list[tuple[str, int, bool]]:
+    """For each rule that found something: its name, how often, and whether all of it can be fixed safely."""
+    findings = report.findings
+    counts = Counter(one.code for one in findings)
+    unfixed = {one.code for one in findings if one.fix is None or one.fix.safety is not Safety.SAFE}
+    return sorted(((code, n, code not in unfixed) for code, n in counts.items()), key=lambda c: (-c[1], c[0]))
+
+
+def fixes(report: Report, style: Style) -> str:
+    """What was mended, by file; and the fixes that were taken back."""
+    lines: list[str] = []
+    would = "Would fix" if report.plan.diff else "Fixed"
+    for record in report.records:
+        if record.fixed:
+            lines.append(f"{would} {style(printable(record.filename), 'bold')}:")
+            lines.extend(f"  {n} x {code}" for code, n in sorted(Counter(one.code for one in record.fixed).items()))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def refusals(report: Report) -> list[str]:
+    """A notice for each fix that was taken back."""
+    return [
+        f"{printable(record.filename)}:{one.span.row}: the fix of {one.code} was left out: it {reason}"
+        for record in report.records
+        for one, reason in record.refused
+    ]
+
+
+def summary(report: Report, style: Style) -> str:
+    """The last line: what was found, in how many files, and what can be done about it."""
+    findings = report.findings
+    fixed = report.fixed
+    parts: list[str] = []
+    if fixed:
+        parts.append(f"{'Would fix' if report.plan.diff else 'Fixed'} {_number(len(fixed), 'finding')}.")
+    if findings:
+        levels = [
+            _number(report.count(level), word)
+            for level, word in ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INFO, "remark"))
+            if report.count(level)
+        ]
+        files = len({one.filename for one in findings})
+        parts.append(f"Found {', '.join(levels)} in {_number(files, 'file')}.")
+        safe, unsafe = report.fixable(Safety.SAFE), report.fixable(Safety.UNSAFE)
+        if report.plan.mends:
+            safe = 0  # what could be mended is
+            if report.plan.config.unsafe_fixes:
+                unsafe = 0
+        if safe:
+            parts.append(f"{style('[*]', 'cyan')} {safe} can be fixed with `--fix`.")
+        if unsafe:
+            parts.append(
+                f"{unsafe}{' more' if safe else ''} can be fixed with `--fix --unsafe-fixes`: look at the diff."
+            )
+    elif not fixed:
+        checked = sum(not record.notice for record in report.records)
+        parts.append(style(f"All checks passed: {_number(checked, 'file')}.", "green"))
+    return " ".join(parts) + "\n"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")

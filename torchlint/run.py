@@ -1,0 +1,230 @@
+"""Many files: each read, checked, selected, mended; in several processes where that pays.
+
+A file's part needs nothing of any other file's, so the outcome is the same for every number of processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torchlint import builtin, engine, registry, suppress
+from torchlint.config import Config
+from torchlint.diagnostic import Diagnostic, Safety, Severity
+from torchlint.selection import PerFile, Selection
+from torchlint.source import Source, SourceError
+from torchlint.text import line_starts
+
+# Under this much source a second process costs more than it saves: it must import libcst first.
+PAYS_FROM = 1_000_000
+
+
+@dataclass(slots=True, frozen=True)
+class Plan:
+    """What is done with every file; sent to each process once."""
+
+    config: Config
+    selection: Selection
+    diff: bool = False  # say what fixes would change, and change nothing
+
+    @property
+    def mends(self) -> bool:
+        return self.config.fix or self.diff
+
+
+@dataclass(slots=True, frozen=True)
+class Record:
+    """What became of one file."""
+
+    filename: str
+    findings: tuple[Diagnostic, ...] = ()  # in the order they are reported
+    fixed: tuple[Diagnostic, ...] = ()  # what was found and is mended now, or would be
+    refused: tuple[tuple[Diagnostic, str], ...] = ()  # fixes that would have made it worse, and how
+    before: str = ""  # the text before and after, where fixes change it
+    after: str = ""
+    rows: dict[int, str] = field(default_factory=dict)  # the source rows that findings show
+    notice: str = ""  # why the file was left out
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run found, and the exit status that follows."""
+
+    plan: Plan
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Diagnostic]:
+        """All findings, sorted by file, row, column, code."""
+        return sorted((one for record in self.records for one in record.findings), key=lambda d: d.key)
+
+    @property
+    def fixed(self) -> list[Diagnostic]:
+        return [one for record in self.records for one in record.fixed]
+
+    def count(self, severity: Severity) -> int:
+        return sum(one.severity is severity for record in self.records for one in record.findings)
+
+    def fixable(self, safety: Safety) -> int:
+        """How many findings have a fix of this safety."""
+        return sum(one.fix is not None and one.fix.safety is safety for r in self.records for one in r.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0: nothing found, or all of it fixed; 1: findings; 2: torchlint itself failed somewhere."""
+        findings = [one for record in self.records for one in record.findings]
+        if any(one.code == "internal-error" for one in findings):
+            return 2
+        config = self.plan.config
+        if self.fixed and (config.exit_non_zero_on_fix or (self.plan.diff and not config.exit_zero)):
+            return 1
+        return 1 if findings and not config.exit_zero else 0
+
+
+def run(paths: Sequence[str], plan: Plan) -> Report:
+    """Checks, and mends where the plan says so, the files at `paths`."""
+    return Report(plan, list(_records(paths, plan)))
+
+
+def _records(paths: Sequence[str], plan: Plan) -> Iterator[Record]:
+    jobs = min(plan.config.jobs or _processors(), len(paths))
+    if jobs < 2 or sum(_size(path) for path in paths) < PAYS_FROM:
+        worker = Worker(plan)
+        yield from map(worker.file, paths)
+        return
+    done = 0
+    try:
+        with ProcessPoolExecutor(jobs, initializer=_start, initargs=(plan,)) as pool:
+            for record in pool.map(_file, paths, chunksize=max(1, min(8, len(paths) // (jobs * 4)))):
+                yield record
+                done += 1
+    except BrokenProcessPool:
+        yield from _one_by_one(paths[done:], plan)
+
+
+def _one_by_one(paths: Sequence[str], plan: Plan) -> Iterator[Record]:
+    """A process died: to tell which file did it, each of the rest has a process to itself."""
+    for path in paths:
+        try:
+            with ProcessPoolExecutor(1, initializer=_start, initargs=(plan,)) as pool:
+                record = pool.submit(_file, path).result()
+        except BrokenProcessPool:
+            message = "the process that checked this file died, perhaps for want of memory; exclude the file to go on"
+            record = Record(path, (builtin.file_error("internal-error", message, path),))
+        yield record
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0  # said when it is read
+
+
+_worker: Worker | None = None  # of this process, when it is one of several
+
+
+def _start(plan: Plan) -> None:
+    global _worker
+    _worker = Worker(plan)
+
+
+def _file(path: str) -> Record:
+    assert _worker is not None
+    return _worker.file(path)
+
+
+class Worker:
+    """Does one file after another."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.rules = [rule for rule in registry.load() if rule.name in plan.selection.codes]
+        self.known = frozenset(registry.by_name())
+        self.per_file = PerFile(plan.selection, plan.config)
+
+    def file(self, path: str) -> Record:
+        """Checks a file, and writes it where it is mended."""
+        limit = self.plan.config.max_file_size
+        if _size(path) > limit:
+            return Record(path, notice=f"{path}: skipped, larger than max-file-size ({limit} bytes)")
+        try:
+            source = Source.read(Path(path))
+        except SourceError as error:
+            return Record(path, (builtin.file_error(error.code, str(error), path),))
+        record = self.source(source)
+        if self.plan.config.fix and not self.plan.diff and record.after != record.before:
+            try:
+                write(Path(path), record.after.encode(source.encoding))
+            except OSError as error:
+                message = f"cannot be written: {error.strerror or error}"
+                findings = (builtin.file_error("io-error", message, path), *record.findings)
+                return Record(path, findings, rows=record.rows)
+        return record
+
+    def source(self, source: Source) -> Record:
+        """Checks a file's bytes; mends them, without writing anything, where the plan says so."""
+        codes = self.per_file.codes(source.filename)
+        rules = [rule for rule in self.rules if rule.name in codes]
+        ran = frozenset(rule.name for rule in rules)
+
+        def lint(one: Source) -> list[Diagnostic]:
+            found = suppress.apply(one, engine.analyse(one, rules), self.known, ran, codes)
+            return [self.per_file.loudness(d) for d in found]
+
+        found = lint(source)
+        if not self.plan.mends or not any(d.fix is not None for d in found):
+            return Record(source.filename, tuple(found), rows=_rows(source, found))
+
+        from torchlint import fix
+
+        mended = fix.mend(source, lambda one: found if one is source else lint(one), self.plan.config.unsafe_fixes)
+        return Record(
+            source.filename,
+            tuple(mended.remaining),
+            fixed=tuple(mended.applied),
+            refused=tuple(mended.refused),
+            before=source.text,
+            after=mended.source.text,
+            rows=_rows(mended.source, mended.remaining),
+        )
+
+
+def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:
+    """The text of the rows that a report of these findings shows."""
+    if not found:
+        return {}
+    try:
+        text = source.text
+    except SourceError:
+        return {}
+    starts = [*line_starts(text), len(text)]
+    wanted = {one.span.row for one in found} | {other.span.row for one in found for other in one.related}
+    return {row: text[starts[row - 1] : starts[row]].rstrip("\r\n") for row in sorted(wanted) if row < len(starts)}
+
+
+def write(path: Path, data: bytes) -> None:
+    """Puts `data` into the file at once or not at all, keeping its permissions. Raises OSError."""
+    target = path.resolve()  # a link stays a link
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        shutil.copymode(target, name)
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise

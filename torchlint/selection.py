@@ -1,0 +1,118 @@
+"""Which rules run, how loud each is, and where each is quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from torchlint import builtin
+from torchlint.config import Config, ConfigError
+from torchlint.diagnostic import Diagnostic, Group, Severity
+from torchlint.files import Excluded
+from torchlint.rule import Rule
+
+ALL = "ALL"
+
+
+def selectors(rules: Iterable[Rule]) -> list[str]:
+    """Everything that may stand in `select`: rules, groups, the checks of suppression comments, and ALL."""
+    groups = [group.value for group in Group]
+    return [*(rule.name for rule in rules), *groups, builtin.SUPPRESSION, *builtin.SUPPRESSION_CODES, ALL]
+
+
+@dataclass(slots=True, frozen=True)
+class Selection:
+    """What a run looks for. `codes` are names of rules and of `builtin.SUPPRESSION_CODES`."""
+
+    codes: frozenset[str]
+    severity: Mapping[str, Severity] = field(default_factory=dict)
+    quiet: Sequence[tuple[str, frozenset[str]]] = ()  # pattern of files, and the codes not reported there
+    notices: tuple[str, ...] = ()
+
+
+def resolve(config: Config, rules: Sequence[Rule]) -> Selection:
+    """The selection that `config` asks for among `rules`.
+
+    The nearer a selector is to one rule, the more it weighs: a name over a group, a group over ALL. Of two equally
+    near, the one that ignores wins.
+    """
+    groups = {rule.name: rule.group.value for rule in rules} | dict.fromkeys(
+        builtin.SUPPRESSION_CODES, builtin.SUPPRESSION
+    )
+    default = (*(g.value for g in Group if g.default), builtin.SUPPRESSION)
+    selected = {*(config.select or default), *config.extend_select}
+    ignored = set(config.ignore)
+
+    def chosen(code: str) -> bool:
+        for selector in (code, groups[code], ALL):
+            if selector in ignored:
+                return False
+            if selector in selected:
+                return True
+        return False
+
+    codes = {code for code in groups if chosen(code)}
+    notices = []
+    for rule in rules:
+        if rule.name in codes and rule.preview and not config.preview:
+            codes.discard(rule.name)
+            if rule.name in selected:
+                notices.append(f"{rule.name} is in preview and does not run; add --preview")
+        if rule.name in codes and not _applies(rule, config.target_torch):
+            codes.discard(rule.name)
+            if rule.name in selected:
+                notices.append(f"{rule.name} does not apply to torch {config.target_torch} and does not run")
+
+    severity: dict[str, Severity] = {}
+    for code in sorted(codes):
+        level = config.severity.get(code) or config.severity.get(groups[code]) or config.severity.get(ALL)
+        if level == "off":
+            codes.discard(code)
+        elif level is not None:
+            severity[code] = Severity(level)
+
+    quiet = [(pattern, _expand(names, groups)) for pattern, names in config.per_file_ignores.items()]
+    return Selection(frozenset(codes), severity, tuple(quiet), tuple(notices))
+
+
+def _expand(names: Iterable[str], groups: Mapping[str, str]) -> frozenset[str]:
+    names = set(names)
+    return frozenset(code for code, group in groups.items() if names & {code, group, ALL})
+
+
+def _applies(rule: Rule, target: str) -> bool:
+    """Whether a rule has something to say about the torch version `target`; empty: any."""
+    if not target:
+        return True
+    version = _numbers(target)
+    if rule.since and version < _numbers(rule.since):
+        return False
+    return not rule.until or version[: len(_numbers(rule.until))] <= _numbers(rule.until)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+class PerFile:
+    """Which of the selected codes are reported for a file: `per-file-ignores`, applied."""
+
+    def __init__(self, selection: Selection, config: Config) -> None:
+        self.selection = selection
+        try:
+            self.patterns = [(Excluded(config.root, [pattern]), codes) for pattern, codes in selection.quiet]
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("exclude:", "per-file-ignores:", 1)) from error
+
+    def codes(self, filename: str) -> frozenset[str]:
+        """The codes reported for this file."""
+        codes = self.selection.codes
+        for patterns, ignored in self.patterns:
+            if codes & ignored and patterns.above(filename) is not None:
+                codes -= ignored
+        return codes
+
+    def loudness(self, found: Diagnostic) -> Diagnostic:
+        """`found` with the severity that the configuration gives it."""
+        severity = self.selection.severity.get(found.code)
+        return found if severity is None else replace(found, severity=severity)
