@@ -36,4 +36,15 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
-    yield from ()
+    from torchlint.confirm import events
+    from torchlint.confirm.probe import Measurement
+
+    what, unit = "layers that torch refused to register", "errors"
+    refused = [one for one in trace.of(events.AttributeRefused) if one.initialises_later]
+    for one in refused:
+        message = f"{one.kind} holds {one.registered} parameters, torch had not set it up yet: {one.message}"
+        yield Measurement(what, 1, 0, unit, True, one.place, message)
+    if not refused:
+        for built in trace.of(events.SuperInit):
+            message = f"torch set {built.kind} up before anything was assigned"
+            yield Measurement(what, 0, 0, unit, False, built.place, message)

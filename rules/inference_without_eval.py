@@ -36,4 +36,17 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
-    yield from ()
+    from torchlint.confirm.probe import Measurement
+
+    what, unit = "two passes of one batch", "largest difference"
+    for forward in trace.inference():
+        if forward.difference is None or forward.moved is None:
+            continue
+        differs = forward.difference > 1e-6 * forward.scale
+        message = f"{forward.kind} answers the same batch the same way twice"
+        if differs:
+            message = f"{forward.kind} in training mode gave two answers, {forward.difference:.3g} apart, to one batch"
+        elif forward.moved:
+            message = f"predicting moved the running statistics of {forward.kind} by {forward.moved:.3g}"
+        value = forward.difference if differs else forward.moved
+        yield Measurement(what, value, 0, unit, differs or forward.moved > 0, forward.place, message)

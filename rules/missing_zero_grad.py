@@ -36,4 +36,25 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
-    yield from ()
+    from torchlint.confirm import events
+    from torchlint.confirm.probe import Measurement
+
+    what, unit = "gradients in .grad when the optimizer steps", "steps' worth"
+    places = {backward.number: backward.place for backward in trace.of(events.Backward) if backward.accumulates}
+    stale: dict[events.Place, list[events.OptimizerStep]] = {}
+    for step in trace.of(events.OptimizerStep):
+        if step.stale:
+            stale.setdefault(places[step.backward], []).append(step)
+    for place, steps in stale.items():
+        first, worst = steps[0], max(steps, key=lambda step: step.worth)
+        yield Measurement(
+            what, first.worth, 1, unit, True, place,
+            f"at step {first.step} .grad held the gradients of {first.worth} steps, {first.ratio:.2f} times what its "
+            f"backward delivered, and those of {worst.worth} by step {worst.step}",
+        )  # fmt: skip
+    if any(step.gradients for step in trace.of(events.OptimizerStep)):
+        for place in dict.fromkeys(places.values()):
+            if place not in stale:
+                yield Measurement(
+                    what, 1, 1, unit, False, place, "every step used the gradients of its own backward only"
+                )

@@ -36,4 +36,25 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
-    yield from ()
+    from torchlint.confirm import events
+    from torchlint.confirm.probe import Measurement
+
+    what, unit = "new parameters with a gradient that no optimizer moves", "parameters"
+    steps = list(trace.of(events.OptimizerStep))
+    for replaced in trace.of(events.ParameterReplaced):
+        later = [one for step in steps if step.number > replaced.number for one in step.orphans]
+        last = {one.parameter: one for one in later if one.parameter in replaced.gained}
+        lost = [one for one in last.values() if one.gradient and not one.held and not one.distance]
+        message = "an optimizer holds what was put in its place"
+        if lost:
+            count = sum(one.parameter == lost[0].parameter for one in later)
+            message = (
+                f"{lost[0].name} has a gradient of norm {lost[0].gradient:.3g}, is in no optimizer and did not move in "
+                f"{count} steps"
+            )
+        if last:
+            yield Measurement(what, len(lost), 0, unit, bool(lost), replaced.place, message)
+    if not any(trace.of(events.ParameterReplaced)):
+        for step in steps:
+            if step.unheld is not None:
+                yield Measurement(what, 0, 0, unit, False, step.place, "no parameter of an optimizer was replaced")

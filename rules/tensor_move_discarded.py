@@ -36,4 +36,15 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
-    yield from ()
+    from torchlint.confirm import events
+    from torchlint.confirm.probe import Measurement
+
+    what, unit = "converted tensors thrown away", "tensors"
+    for move in trace.of(events.Moved):
+        lost = move.discarded and move.before != move.after
+        message = f"the result of .{move.method}() was kept, or changed nothing"
+        if lost:
+            message = (
+                f"the tensor is still {move.before}: .{move.method}() made another, {move.after}, which was thrown away"
+            )
+        yield Measurement(what, int(lost), 0, unit, lost, move.place, message)

@@ -36,4 +36,15 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
-    yield from ()
+    from torchlint.confirm import events
+    from torchlint.confirm.probe import Measurement
+
+    what, unit = "operations on tensors of two devices", "errors"
+    errors = [error for error in trace.of(events.DeviceError) if error.made_inside]
+    for error in errors:
+        yield Measurement(what, 1, 0, unit, True, error.inner, f"RuntimeError: {error.message}")
+    if not errors:
+        for forward in trace.of(events.Forward):
+            if forward.device.startswith("cuda"):
+                message = f"{forward.kind} and all it was given were on {forward.device}"
+                yield Measurement(what, 0, 0, unit, False, forward.place, message)

@@ -36,4 +36,16 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
-    yield from ()
+    from torchlint.confirm import events
+    from torchlint.confirm.probe import Measurement
+
+    what, unit = "files that a default torch.load refuses", "files"
+    for saved in trace.of(events.Saved):
+        if saved.refusal is None:
+            continue
+        harmed = saved.module and bool(saved.refusal)
+        message = f"torch.load reads the saved {saved.kind} back"
+        if harmed:
+            names = ", ".join(saved.needs)
+            message = f"torch.load refuses the file: {saved.refusal}" + (f"; it hangs on {names}" if names else "")
+        yield Measurement(what, int(harmed), 0, unit, harmed, saved.place, message)

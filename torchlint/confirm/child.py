@@ -1,0 +1,238 @@
+"""The process in which a program runs under the trace.
+
+`python -m torchlint.confirm.child once JOB` runs one program, its input and output being this process's own.
+`python -m torchlint.confirm.child serve` reads jobs from stdin, one JSON line each, forks for each, and answers each
+with one line: importing torch costs more than most programs that it is asked to run. Only the harness calls these.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from torchlint.confirm import events
+from torchlint.confirm.events import Place
+
+_HERE = str(Path(__file__).resolve().parent) + os.sep
+
+
+@dataclass(slots=True, frozen=True)
+class Job:
+    """A program to run: where, with what, for how long, and the file its events go to."""
+
+    script: str
+    trace: str
+    argv: tuple[str, ...] = ()
+    cwd: str = "."
+    output: str = ""  # file for what it prints; empty: this process's own
+    seed: int | None = None  # None: the program's own randomness
+    pretend: bool = False
+    max_steps: int | None = None
+    timeout: float = 60.0
+
+    def line(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, line: str) -> Job:
+        values = json.loads(line)
+        return cls(**{**values, "argv": tuple(values["argv"])})
+
+
+def run(job: Job) -> int:
+    """Runs the program as `python script argv...` would and returns its exit status; its events are in `job.trace`."""
+    import torch
+
+    from torchlint.confirm.trace import EnoughSteps, Recorder
+
+    os.chdir(job.cwd)
+    script = Path(job.script).absolute()
+    with Path(job.trace).open("w", encoding="utf-8", buffering=1) as lines:
+        recorder = Recorder(lambda event: print(events.encode(event), file=lines), job.max_steps, job.pretend)
+        stopped = False
+        try:
+            code = compile(script.read_bytes(), str(script), "exec", dont_inherit=True)
+            main = _become(script, job.argv)
+            if job.seed is not None:
+                _seed(job.seed)
+            with recorder.installed():
+                exec(code, main.__dict__)
+            status = 0
+        except EnoughSteps:
+            status, stopped = 0, True
+        except SystemExit as leaving:
+            status = _status(leaving)
+        except BaseException as error:  # the program's own failure is reported as such, whatever it is
+            recorder.raised(error)
+            _print_as_python_would(error)
+            status = 130 if isinstance(error, KeyboardInterrupt) else 1
+        cuda: Any = torch.cuda
+        device = "pretend-cuda" if job.pretend else "cuda" if cuda.is_initialized() else "cpu"
+        recorder.emit(events.Ended, Place(), status=status, stopped=stopped, device=device, torch=torch.__version__)
+    return status
+
+
+def _become(script: Path, argv: tuple[str, ...]) -> ModuleType:
+    main = ModuleType("__main__")
+    main.__file__ = str(script)
+    main.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = main
+    sys.argv = [str(script), *argv]
+    sys.path.insert(0, str(script.parent))
+    return main
+
+
+def _seed(seed: int) -> None:
+    import torch
+
+    random.seed(seed)
+    torch.manual_seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed)
+
+
+def _status(leaving: SystemExit) -> int:
+    match leaving.code:
+        case None:
+            return 0
+        case int():
+            return leaving.code
+        case message:
+            print(message, file=sys.stderr)
+            return 1
+
+
+def _print_as_python_would(error: BaseException) -> None:
+    """The traceback without the trace's own frames in it."""
+    traceback.print_exception(type(error), error, _without_ours(error.__traceback__))
+
+
+def _without_ours(chain: TracebackType | None) -> TracebackType | None:
+    kept: list[TracebackType] = []
+    while chain is not None:
+        if not chain.tb_frame.f_code.co_filename.startswith(_HERE):
+            kept.append(chain)
+        chain = chain.tb_next
+    result: TracebackType | None = None
+    for one in reversed(kept):
+        result = TracebackType(result, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------ many programs
+
+
+def hello() -> dict[str, Any]:
+    """What this Python can run; `error` in place of all else when it has no torch."""
+    try:
+        import torch
+    except ImportError as error:
+        return {"error": str(error)}
+    cuda = torch.cuda.is_available()
+    return {"torch": torch.__version__, "cuda": torch.cuda.get_device_name() if cuda and not _forking() else cuda}
+
+
+def _forking() -> bool:
+    return len(sys.argv) > 1 and sys.argv[1] == "serve"
+
+
+def serve() -> None:
+    """Answers jobs until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    print(json.dumps(hello()), file=answers)
+    _warm_up()
+    for line in sys.stdin:
+        print(json.dumps(_fork(Job.read(line))), file=answers)
+
+
+def _warm_up() -> None:
+    """Imports what nearly every program would import, and starts no thread: forks must find none."""
+    import torch
+    import torch._dynamo
+    import torch.utils.data
+
+    import torchlint.confirm.trace  # noqa: F401 - every run needs it
+
+    torch.set_num_threads(1)
+
+
+def _fork(job: Job) -> dict[str, Any]:
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _run_forked(job)
+    limit = started + job.timeout
+    pause = 0.002
+    while True:
+        ended, raw = os.waitpid(child, os.WNOHANG)
+        if ended:
+            status: int | None = os.waitstatus_to_exitcode(raw)
+            break
+        if time.monotonic() > limit:
+            _kill_group(child)
+            os.waitpid(child, 0)
+            status = None
+            break
+        time.sleep(pause)
+        pause = min(0.02, pause * 1.5)
+    seconds = time.monotonic() - started
+    _kill_group(child)  # what it left running goes with it
+    return {"status": status, "seconds": seconds}
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # the group is empty, or not led yet
+        try:
+            os.kill(leader, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+def _run_forked(job: Job) -> None:
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        with Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+        if job.output:
+            with Path(job.output).open("wb") as out:
+                os.dup2(out.fileno(), 1)
+                os.dup2(out.fileno(), 2)
+        status = run(job)
+        atexit._run_exitfuncs()
+    except BaseException:  # nothing may return into the parent's loop
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status & 0xFF)
+
+
+def main() -> int:
+    """The two ways to start this process."""
+    match sys.argv[1:]:
+        case ["once", job]:
+            return run(Job.read(job))
+        case ["serve"]:
+            serve()
+            return 0
+        case _:
+            print("usage: python -m torchlint.confirm.child once JOB | serve", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

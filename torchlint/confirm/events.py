@@ -1,0 +1,273 @@
+"""The words of `torchlint.facts`, seen at run time: what really happened, where, and the numbers measured there.
+
+Events are plain data that travel from the traced program to its judge as one JSON line each, so that a probe is a pure
+function over them and needs no torch. `number` orders them; objects (modules, optimizers, loaders) appear as small
+integers: the same integer, the same object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """A line of the user's own code: the innermost frame that is neither torch's nor a library's."""
+
+    file: str = ""
+    line: int = 0
+    function: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.file else "?"
+
+
+@dataclass(slots=True, frozen=True)
+class Event:
+    """Something that happened. `number` counts the events of the run from 0."""
+
+    number: int
+    place: Place
+
+
+@dataclass(slots=True, frozen=True)
+class SuperInit(Event):
+    """`nn.Module.__init__` ran for an object of a class of the program."""
+
+    module: int
+    kind: str  # the class's name
+
+
+@dataclass(slots=True, frozen=True)
+class AttributeRefused(Event):
+    """torch refused an access to a module: `nn.Module.__init__` had not run."""
+
+    module: int
+    kind: str
+    message: str  # torch's own
+    registered: int  # parameters that the object holds
+    initialises_later: bool  # some `__init__` of its classes does call a base's, but had not yet
+
+
+@dataclass(slots=True, frozen=True)
+class ParameterReplaced(Event):
+    """A module was given a new parameter or layer in place of one that an optimizer holds."""
+
+    module: int
+    kind: str
+    attribute: str
+    lost: int  # parameters that an optimizer held and the module no longer has
+    gained: tuple[int, ...]  # the new ones
+
+
+@dataclass(slots=True, frozen=True)
+class OptimizerBuilt(Event):
+    optimizer: int
+    kind: str
+    parameters: int
+
+
+@dataclass(slots=True, frozen=True)
+class ParamGroupAdded(Event):
+    optimizer: int
+    parameters: int
+
+
+@dataclass(slots=True, frozen=True)
+class Forward(Event):
+    """A module was called from outside any other module."""
+
+    module: int
+    kind: str
+    parameters: int  # in the module, its layers included
+    training: bool
+    grad_enabled: bool
+    tracked: bool  # the output carries a grad_fn
+    active: int  # layers in it that behave differently in training and do so now
+    device: str  # of its parameters
+    fed_by: tuple[int, ...] = ()  # numbers of the forwards whose outputs were among the inputs
+    # Measured on the first passes from one place only, by running a copy of the module once more on the same input:
+    difference: float | None = None  # largest difference between the outputs of the two passes
+    moved: float | None = None  # how far this pass moved running statistics
+    saved_bytes: int | None = None  # what the pass keeps alive for a backward
+    scale: float = 1.0  # largest magnitude in the output, to which a difference is compared
+
+
+@dataclass(slots=True, frozen=True)
+class Backward(Event):
+    """Gradients were computed."""
+
+    forwards: tuple[int, ...]  # numbers of the forwards that it went through
+    loss: float | None = None  # where it is one number
+    accumulates: bool = True  # False for `torch.autograd.grad`
+
+
+@dataclass(slots=True, frozen=True)
+class ZeroGrad(Event):
+    target: int
+    kind: str
+
+
+@dataclass(slots=True, frozen=True)
+class Orphan:
+    """A parameter that took the place of an optimizer's, as one step finds it."""
+
+    parameter: int
+    name: str  # class and attribute, "MLP.fc1.weight"
+    held: bool  # some optimizer has it by now
+    gradient: float  # norm of its gradient, 0 without one
+    distance: float  # how far it is from its first value
+
+
+@dataclass(slots=True, frozen=True)
+class OptimizerStep(Event):
+    """An optimizer stepped."""
+
+    optimizer: int
+    kind: str
+    step: int  # of this optimizer, from 1
+    gradients: int  # parameters of it that have one
+    stale: int  # those whose `.grad` still holds what an earlier step consumed
+    worth: int  # how many steps' gradients the worst `.grad` holds: 1 is right
+    ratio: float  # `.grad` against what was delivered for this step, by projection: 1 is right
+    backward: int  # number of the last backward that added to stale gradients, -1 for none
+    unheld: int | None = None  # parameters of trained modules with a gradient and in no optimizer, where looked at
+    orphans: tuple[Orphan, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class ModeSet(Event):
+    module: int
+    kind: str
+    training: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Moved(Event):
+    """A tensor was converted: `.to(...)`, `.cuda()`, `.half()`, ..."""
+
+    method: str
+    before: str  # device and dtype of the tensor
+    after: str  # of the result
+    discarded: bool  # the caller threw the result away
+
+
+@dataclass(slots=True, frozen=True)
+class DeviceError(Event):
+    """Tensors on different devices met, and torch refused. `place` is the call of the outermost module, if in one."""
+
+    message: str
+    inner: Place = Place()  # the user's innermost line
+
+    @property
+    def made_inside(self) -> bool:
+        """A module's parameters and inputs were all on one device: what did not fit was made in its forward."""
+        return len({*self.parameters, *self.inputs}) == 1
+
+    parameters: tuple[str, ...] = ()  # devices of the outermost module's parameters; empty outside any module
+    inputs: tuple[str, ...] = ()  # devices of its inputs
+
+
+@dataclass(slots=True, frozen=True)
+class Saved(Event):
+    """`torch.save` wrote something with weights in it."""
+
+    kind: str  # the class of what was saved
+    module: bool  # a module object is in it, not only its tensors
+    refusal: str | None  # what a default `torch.load` of the file says, empty when it loads, None when not looked at
+    needs: tuple[str, ...] = ()  # names outside torch and the standard library that the file can only be read with
+
+
+@dataclass(slots=True, frozen=True)
+class Iterated(Event):
+    """An iteration over a DataLoader began."""
+
+    loader: int
+    batches: int  # -1: unknown
+
+
+@dataclass(slots=True, frozen=True)
+class Raised(Event):
+    """The program ended with an exception; `place` is the user's innermost line."""
+
+    kind: str
+    message: str
+
+
+@dataclass(slots=True, frozen=True)
+class Ended(Event):
+    """The trace's last word; absent when the program was killed."""
+
+    status: int
+    stopped: bool = False  # ended by the step limit
+    device: str = "cpu"
+    torch: str = ""
+
+
+KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(slots=True)
+class Trace:
+    """What one run of a program did, in order."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def of(self, kind: type[E]) -> Iterator[E]:
+        """The events of one kind."""
+        for event in self.events:
+            if isinstance(event, kind):
+                yield event
+
+    @property
+    def end(self) -> Ended | None:
+        """How the program ended, None when it was killed."""
+        return next(self.of(Ended), None)
+
+    def used_for_gradients(self) -> set[int]:
+        """Numbers of the forwards that some backward went through, or whose output went into one that did."""
+        used = {number for backward in self.of(Backward) for number in backward.forwards}
+        for forward in reversed(list(self.of(Forward))):
+            if forward.number in used:
+                used.update(forward.fed_by)
+        return used
+
+    def inference(self) -> Iterator[Forward]:
+        """The forwards of modules with parameters that no backward used.
+
+        Where the program was cut off, its last forward may still have been waiting for one and is left out.
+        """
+        used = self.used_for_gradients()
+        forwards = [f for f in self.of(Forward) if f.parameters]
+        whole = self.end is not None and self.end.status == 0 and not self.end.stopped
+        for forward in forwards if whole else forwards[:-1]:
+            if forward.number not in used:
+                yield forward
+
+
+def encode(event: Event) -> str:
+    """One event as one JSON line."""
+    return json.dumps([type(event).__name__, dataclasses.asdict(event)], separators=(",", ":"))
+
+
+def decode(line: str) -> Event:
+    """The event of one line that `encode` wrote. Raises ValueError for anything else."""
+    try:
+        name, values = json.loads(line)
+        kind = KINDS[name]
+        values |= {key: Place(**values[key]) for key in ("place", "inner") if key in values}
+        if "orphans" in values:
+            values["orphans"] = tuple(Orphan(**one) for one in values["orphans"])
+        return kind(**{key: _tuple(value) for key, value in values.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not an event: {line[:80]!r}") from error
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

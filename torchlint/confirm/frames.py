@@ -1,0 +1,66 @@
+"""Whose code is on the stack: the user's own line behind a call into torch."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+
+from torchlint.confirm.events import Place
+
+_HERE = str(Path(__file__).resolve().parent)
+_LIBRARIES = tuple(
+    os.path.normcase(path) + os.sep
+    for path in {sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")} | {_HERE}
+)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_users(filename: str) -> bool:
+    """True for a file of the program: not torch's, not a library's, not the standard library's, not the trace's."""
+    if filename.startswith("<"):
+        return filename.startswith("<ipython")
+    path = os.path.normcase(os.path.abspath(filename))  # noqa: PTH100 - a symbolic link stays what the user calls it
+    return not path.startswith(_LIBRARIES) and f"{os.sep}site-packages{os.sep}" not in path
+
+
+def user_place(frame: FrameType | None = None) -> Place:
+    """The innermost user's line at or above `frame` (the caller's by default); an empty place when there is none."""
+    here = frame if frame is not None else sys._getframe(1)
+    one: FrameType | None = here
+    while one is not None:
+        code = one.f_code
+        if is_users(code.co_filename):
+            return Place(code.co_filename, one.f_lineno, code.co_name)
+        one = one.f_back
+    return Place()
+
+
+def innermost_user(traceback: TracebackType | None) -> Place:
+    """The innermost user's line of a traceback."""
+    place = Place()
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if is_users(code.co_filename):
+            place = Place(code.co_filename, traceback.tb_lineno, code.co_name)
+        traceback = traceback.tb_next
+    return place
+
+
+def discards(frame: FrameType) -> bool:
+    """True when the call that `frame` is making is a statement of its own, so that the result is thrown away.
+
+    Read from the instruction after the call, which no way of writing the statement can hide.
+    """
+    return _discards(frame.f_code, frame.f_lasti)
+
+
+@functools.lru_cache(maxsize=1024)
+def _discards(code: CodeType, at: int) -> bool:
+    instructions = dis.get_instructions(code)
+    following = next((one for one in instructions if one.offset > at and one.opname != "CACHE"), None)
+    return following is not None and following.opname == "POP_TOP"

@@ -1,0 +1,640 @@
+"""Hooks on torch that write down what a program does, in the words of `torchlint.confirm.events`.
+
+Nothing that the program computes changes: hooks look at gradients, modes and devices and return what torch returned;
+the second passes they run are on copies, with every random generator put back. The program's objects are held weakly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import re
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as module_hooks
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from torchlint.confirm import events
+from torchlint.confirm.events import Event, Place
+from torchlint.confirm.events import Trace as Trace
+from torchlint.confirm.frames import discards, innermost_user, is_users, user_place
+from torchlint.confirm.ledger import Balance, Ledger
+from torchlint.confirm.pretend import PretendedAccelerator
+from torchlint.confirm.storages import Storages
+from torchlint.confirm.twin import LARGEST, Measured, Twin, tensors
+
+DEVICE_ERROR = re.compile(
+    r"tensors to be on the same device|[Ii]nput type .* and weight type .* should be the same"
+    r"|indices should be either on|different device|must be on the same device|'lengths' argument should be a 1D CPU"
+)
+CONVERSIONS = ("to", "cuda", "cpu", "float", "half", "double", "bfloat16", "long", "int", "bool", "type", "type_as")
+SECOND_PASSES = 2  # from one place with one module in one mode
+LOOKED_AT = 3  # first steps of an optimizer at which the parameters of trained modules are looked through
+MOVES_PER_LINE = 8
+LIMIT = 200_000  # events of one run
+
+_INTERNALS = frozenset({"_parameters", "_buffers", "_modules", "_backward_hooks", "_backward_pre_hooks"})
+_INTERNALS |= {"_forward_hooks", "_forward_pre_hooks"}
+
+
+class EnoughSteps(BaseException):
+    """Ends the program at the step limit. Not an Exception, so that `except Exception` in a program lets it pass."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A parameter that took the place of one that an optimizer holds."""
+
+    parameter: weakref.ref[torch.Tensor]
+    name: str
+    start: torch.Tensor | None = None
+
+
+@dataclass(slots=True)
+class _Anatomy:
+    """What is in a module, as long as nothing is registered anywhere."""
+
+    generation: int
+    parameters: int
+    layers: list[weakref.ref[nn.Module]]  # those that behave differently in training
+
+
+class Recorder:
+    """Writes the events of this process and thread to `sink`. `install` hooks it into torch until the block ends.
+
+    `max_steps` optimizer steps end the program by `EnoughSteps`; `pretend` gives it an accelerator that is not there. A
+    fork of the process (a DataLoader's worker) records nothing.
+    """
+
+    def __init__(
+        self,
+        sink: Callable[[Event], None],
+        max_steps: int | None = None,
+        pretend: bool = False,
+    ) -> None:
+        self._sink = sink
+        self._pretended = PretendedAccelerator(self._pretended_error) if pretend else None
+        self._max_steps = max_steps
+        self._process, self._thread = os.getpid(), threading.get_ident()
+        self._numbers = 0
+        self._busy = False  # in a module, a backward pass, or the trace's own work: what happens inside is not an event
+        self._identities: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._named = 0
+        self._ledger = Ledger()
+        self._optimizers: list[weakref.ref[torch.optim.Optimizer]] = []
+        self._steps: dict[int, int] = {}
+        self._balance: Balance | None = None
+        self._total_steps = 0
+        self._reached: set[int] = set()
+        self._trained: dict[int, weakref.ref[nn.Module]] = {}
+        self._watched: dict[int, _Watched] = {}
+        self._generation = 0
+        self._anatomies: dict[int, _Anatomy] = {}
+        self._passes: dict[tuple[Any, ...], int] = {}
+        self._moves: dict[tuple[str, int], int] = {}
+        self._outputs: Storages[int] = Storages()  # forwards by what they gave
+        self._announced = ""  # the last device error that was told
+
+    # --------------------------------------------------------------------------------------------------- small things
+
+    def emit(self, kind: type[Event], place: Place, /, **values: Any) -> int:
+        """Writes one event and returns its number."""
+        number = self._numbers
+        if os.getpid() == self._process and number < LIMIT:
+            self._numbers += 1
+            self._sink(kind(number, place, **values))
+        return number
+
+    def _elsewhere(self) -> bool:
+        return self._busy or threading.get_ident() != self._thread
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        before, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = before
+
+    def _identity(self, thing: Any) -> int:
+        key = id(thing)
+        known = self._identities.get(key)
+        if known is not None and known[0]() is thing:
+            return known[1]
+        self._named += 1
+        self._identities[key] = (weakref.ref(thing), self._named)
+        return self._named
+
+    def _live_optimizers(self) -> Iterator[torch.optim.Optimizer]:
+        for reference in self._optimizers:
+            optimizer = reference()
+            if optimizer is not None:
+                yield optimizer
+
+    def _held(self) -> set[int]:
+        return {id(parameter) for optimizer in self._live_optimizers() for parameter in _parameters(optimizer)}
+
+    # -------------------------------------------------------------------------------------------------------- modules
+
+    def _module_init(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        original(module, *args, **kwargs)
+        caller = sys._getframe(2)
+        if is_users(caller.f_code.co_filename) and not self._elsewhere():
+            self.emit(events.SuperInit, user_place(caller), module=self._identity(module), kind=type(module).__name__)
+
+    def _set_attribute(self, original: Any, module: nn.Module, name: str, value: Any) -> None:
+        try:
+            original(module, name, value)
+        except AttributeError as error:
+            self._refused(module, error)
+            raise
+
+    def _get_attribute(self, original: Any, module: nn.Module, name: str) -> Any:
+        try:
+            return original(module, name)
+        except AttributeError as error:
+            if name in _INTERNALS:
+                self._refused(module, error)
+            raise
+
+    def _refused(self, module: nn.Module, error: AttributeError) -> None:
+        if "_parameters" in module.__dict__ or self._elsewhere():
+            return
+        kind: Any = type(module)
+        place = user_place()
+        if place.file:
+            self.emit(
+                events.AttributeRefused,
+                place,
+                module=self._identity(module),
+                kind=type(module).__name__,
+                message=str(error),
+                registered=0,
+                initialises_later=_has_initialising_init(kind),
+            )
+
+    def _registered_parameter(self, module: nn.Module, name: str, value: Any) -> None:
+        self._registered(module, name, module._parameters.get(name), value)
+
+    def _registered_module(self, module: nn.Module, name: str, value: Any) -> None:
+        self._registered(module, name, module._modules.get(name), value)
+
+    def _registered(self, module: nn.Module, name: str, before: Any, value: Any) -> None:
+        self._generation += 1
+        if before is None or before is value or not self._optimizers or self._elsewhere():
+            return
+        held, new = self._held(), dict(_named(value))
+        kept = {id(parameter) for parameter in new.values()}
+        lost = sum(id(parameter) in held and id(parameter) not in kept for _, parameter in _named(before))
+        if not lost:
+            return
+        owner = f"{type(module).__name__}.{name}"
+        gained = []
+        for inner, parameter in new.items():
+            if id(parameter) not in held:
+                label = f"{owner}.{inner}" if inner else owner
+                self._watched[id(parameter)] = _Watched(weakref.ref(parameter), label)
+                gained.append(self._identity(parameter))
+        self.emit(
+            events.ParameterReplaced,
+            user_place(),
+            module=self._identity(module),
+            kind=type(module).__name__,
+            attribute=name,
+            lost=lost,
+            gained=tuple(gained),
+        )
+
+    def _train(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere():
+            return original(module, *args, **kwargs)
+        with self._working():  # it calls itself on every layer
+            result = original(module, *args, **kwargs)
+        self.emit(
+            events.ModeSet,
+            user_place(),
+            module=self._identity(module),
+            kind=type(module).__name__,
+            training=module.training,
+        )
+        return result
+
+    # ------------------------------------------------------------------------------------------------------- forwards
+
+    def _call(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere() or "_parameters" not in module.__dict__:
+            return original(module, *args, **kwargs)
+        place = user_place()
+        self._busy = True
+        try:
+            twin = self._twin(module, place, args, kwargs)
+            output = original(module, *args, **kwargs)
+            self._forward(module, place, args, kwargs, output, twin)
+            return output
+        except RuntimeError as error:
+            self._failed(module, place, args, kwargs, error)
+            raise
+        finally:
+            self._busy = False
+
+    def _twin(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Twin | None:
+        key = (self._identity(module), place, torch.is_grad_enabled(), module.training)
+        count = self._passes.get(key, 0)
+        if count >= SECOND_PASSES or not 0 < self._anatomy(module).parameters <= LARGEST:
+            return None
+        self._passes[key] = count + 1
+        return Twin(module, args, kwargs)
+
+    def _anatomy(self, module: nn.Module) -> _Anatomy:
+        key = self._identity(module)
+        known = self._anatomies.get(key)
+        if known is None or known.generation != self._generation:
+            size = sum(p.numel() for p in module.parameters() if not isinstance(p, nn.UninitializedParameter))
+            layers = [weakref.ref(layer) for layer in module.modules() if _depends_on_mode(layer)]
+            known = self._anatomies[key] = _Anatomy(self._generation, size, layers)
+        return known
+
+    def _forward(
+        self,
+        module: nn.Module,
+        place: Place,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Any,
+        twin: Twin | None,
+    ) -> None:
+        results = list(tensors(output))
+        tracked = any(one.grad_fn is not None for one in results)
+        measured = twin.measure(output, tracked) if twin is not None else Measured()
+        anatomy, device = self._anatomy(module), next((str(p.device) for p in module.parameters()), "")
+        number = self.emit(
+            events.Forward,
+            place,
+            module=self._identity(module),
+            kind=type(module).__name__,
+            parameters=anatomy.parameters,
+            training=module.training,
+            grad_enabled=torch.is_grad_enabled(),
+            tracked=tracked,
+            active=sum(layer is not None and layer.training for layer in (one() for one in anatomy.layers)),
+            device=device or next((str(t.device) for t in tensors([args, kwargs])), ""),
+            fed_by=tuple(sorted({n for t in tensors([args, kwargs]) if (n := self._outputs.get(t)) is not None})),
+            difference=measured.difference,
+            moved=measured.moved,
+            saved_bytes=measured.saved_bytes,
+            scale=measured.scale,
+        )
+        for one in results:
+            self._outputs.put(one, number)
+            if one.grad_fn is not None:
+                one.grad_fn.register_prehook(functools.partial(self._passed, number))
+        if tracked and anatomy.parameters:
+            self._trained[self._identity(module)] = weakref.ref(module)
+
+    def _passed(self, number: int, _gradients: Any) -> None:
+        self._reached.add(number)
+
+    # ------------------------------------------------------------------------------------------------------ gradients
+
+    def _backward(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere():
+            return original(*args, **kwargs)
+        loss = args[0] if args else kwargs.get("tensors")
+        place = user_place()
+        self._reached = set()
+        with self._working():
+            self._ledger.before_backward()
+            result = original(*args, **kwargs)
+            number = self.emit(
+                events.Backward,
+                place,
+                forwards=tuple(sorted(self._reached)),
+                loss=loss.item() if isinstance(loss, torch.Tensor) and loss.numel() == 1 else None,
+            )
+            self._ledger.after_backward(number)
+        return result
+
+    def _grad(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere():
+            return original(*args, **kwargs)
+        place = user_place()
+        self._reached = set()
+        with self._working():
+            result = original(*args, **kwargs)
+            self.emit(events.Backward, place, forwards=tuple(sorted(self._reached)), accumulates=False)
+        return result
+
+    def _zero_grad(self, original: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(target, *args, **kwargs)
+        if not self._elsewhere():
+            self.emit(
+                events.ZeroGrad,
+                user_place(),
+                target=self._identity(target),
+                kind=type(target).__name__,
+            )
+        return result
+
+    # ----------------------------------------------------------------------------------------------------- optimizers
+
+    def _optimizer_init(self, original: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        original(optimizer, *args, **kwargs)
+        self._optimizers = [one for one in self._optimizers if one() is not None]
+        self._optimizers.append(weakref.ref(optimizer))
+        self.emit(
+            events.OptimizerBuilt,
+            user_place(),
+            optimizer=self._identity(optimizer),
+            kind=type(optimizer).__name__,
+            parameters=sum(1 for _ in _parameters(optimizer)),
+        )
+
+    def _add_group(self, original: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        original(optimizer, *args, **kwargs)
+        if any(one is optimizer for one in self._live_optimizers()):
+            self.emit(
+                events.ParamGroupAdded,
+                user_place(),
+                optimizer=self._identity(optimizer),
+                parameters=len(optimizer.param_groups[-1]["params"]),
+            )
+
+    def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return None
+        for watched in self._watched.values():
+            parameter = watched.parameter()
+            if watched.start is None and parameter is not None and parameter.grad is not None:
+                watched.start = parameter.detach().cpu().double().clone()
+        self._balance = None
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if not callable(closure):
+            self._balance = self._ledger.consume(_parameters(optimizer))
+            return None
+
+        @functools.wraps(closure)
+        def evaluate(*values: Any, **names: Any) -> Any:
+            result = closure(*values, **names)
+            found = self._ledger.consume(_parameters(optimizer))
+            if self._balance is None:
+                self._balance = found
+            else:
+                self._balance.add(found)
+            return result
+
+        if len(args) > 1:
+            return (args[0], evaluate, *args[2:]), kwargs
+        return args, {**kwargs, "closure": evaluate}
+
+    def _after_step(self, optimizer: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() != self._thread or os.getpid() != self._process:
+            return
+        balance = self._balance or Balance()
+        key = self._identity(optimizer)
+        step = self._steps[key] = self._steps.get(key, 0) + 1
+        looked = step <= LOOKED_AT or self._watched
+        held = self._held() | {id(p) for p in _parameters(optimizer)} if looked else set()
+        with self._working():
+            self.emit(
+                events.OptimizerStep,
+                user_place(),
+                optimizer=key,
+                kind=type(optimizer).__name__,
+                step=step,
+                gradients=balance.gradients,
+                stale=balance.stale,
+                worth=balance.worth,
+                ratio=round(balance.ratio, 6),
+                backward=balance.backward,
+                unheld=self._unheld(held) if looked else None,
+                orphans=tuple(self._orphans(held)),
+            )
+        self._total_steps += 1
+        if self._max_steps is not None and self._total_steps >= self._max_steps:
+            raise EnoughSteps
+
+    def _unheld(self, held: set[int]) -> int:
+        modules = [module for module in (one() for one in self._trained.values()) if module is not None]
+        found = {id(p) for module in modules for p in module.parameters() if p.grad is not None}
+        return len(found - held)
+
+    def _orphans(self, held: set[int]) -> Iterator[events.Orphan]:
+        for key, watched in self._watched.items():
+            parameter = watched.parameter()
+            if parameter is None:
+                continue
+            now, start = parameter.detach().cpu().double(), watched.start
+            yield events.Orphan(
+                parameter=self._identity(parameter),
+                name=watched.name,
+                held=key in held,
+                gradient=float(parameter.grad.detach().double().norm()) if parameter.grad is not None else 0.0,
+                distance=float((now - start).norm()) if start is not None and start.shape == now.shape else 0.0,
+            )
+
+    # ------------------------------------------------------------------------------------------------- devices, files
+
+    def _convert(self, method: str, original: Any, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = original(tensor, *args, **kwargs)
+        caller = sys._getframe(2)
+        if self._elsewhere() or not is_users(caller.f_code.co_filename) or not isinstance(result, torch.Tensor):
+            return result
+        place = user_place(caller)
+        count = self._moves[place.file, place.line] = self._moves.get((place.file, place.line), 0) + 1
+        if count <= MOVES_PER_LINE:
+            self.emit(
+                events.Moved,
+                place,
+                method=method,
+                before=f"{tensor.device} {tensor.dtype}",
+                after=f"{result.device} {result.dtype}",
+                discarded=discards(caller),
+            )
+        return result
+
+    def _pretended_error(self, message: str) -> None:
+        """The pretended accelerator refuses something; inside a module the failing call tells of it."""
+        if not self._elsewhere():
+            place = user_place()
+            self._announced = message
+            self.emit(events.DeviceError, place, message=message, inner=place)
+
+    def _failed(
+        self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any], error: RuntimeError
+    ) -> None:
+        message = str(error)
+        if not DEVICE_ERROR.search(message) or message == self._announced:
+            return
+        self._announced = message
+        inner = innermost_user(error.__traceback__)
+        self.emit(
+            events.DeviceError,
+            place,
+            message=message.splitlines()[0],
+            parameters=tuple(sorted({str(p.device) for p in module.parameters()})),
+            inputs=tuple(sorted({str(t.device) for t in tensors([args, kwargs]) if t.dim()})),
+            inner=inner if inner.file else place,
+        )
+
+    def raised(self, error: BaseException) -> None:
+        """The program ended with this exception."""
+        place, message = innermost_user(error.__traceback__), str(error)
+        if isinstance(error, RuntimeError) and DEVICE_ERROR.search(message) and message != self._announced:
+            self.emit(events.DeviceError, place, message=message.splitlines()[0], inner=place)
+        self.emit(events.Raised, place, kind=type(error).__name__, message=message[:2000])
+
+    def _save(self, original: Any, value: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
+        start = file.tell() if isinstance(file, io.BytesIO) else 0
+        result = original(value, file, *args, **kwargs)
+        if self._elsewhere():
+            return result
+        has_module = any(isinstance(one, nn.Module) for one in _contents(value))
+        if not has_module and not any(isinstance(one, torch.Tensor) for one in _contents(value)):
+            return result
+        place = user_place()
+        with self._working():
+            refusal, needs = _read_back(file, start)
+            self.emit(events.Saved, place, kind=type(value).__name__, module=has_module, refusal=refusal, needs=needs)
+        return result
+
+    def _iterate(self, original: Any, loader: Any) -> Any:
+        if not self._elsewhere():
+            try:
+                batches = len(loader)
+            except TypeError:  # an iterable dataset has no length
+                batches = -1
+            self.emit(events.Iterated, user_place(), loader=self._identity(loader), batches=batches)
+        return original(loader)
+
+    # -------------------------------------------------------------------------------------------------------- hooking
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Hooks into torch, and takes every hook out again at the end."""
+        optimizer = torch.optim.Optimizer
+        with contextlib.ExitStack() as undo:
+            if self._pretended is not None:
+                undo.enter_context(self._pretended.installed())
+            for owner, name, hook in (
+                (nn.Module, "__init__", self._module_init),
+                (nn.Module, "__setattr__", self._set_attribute),
+                (nn.Module, "__getattr__", self._get_attribute),
+                (nn.Module, "__call__", self._call),
+                (nn.Module, "train", self._train),
+                (nn.Module, "zero_grad", self._zero_grad),
+                (optimizer, "__init__", self._optimizer_init),
+                (optimizer, "add_param_group", self._add_group),
+                (optimizer, "zero_grad", self._zero_grad),
+                (torch.autograd, "backward", self._backward),
+                (torch.autograd, "grad", self._grad),
+                (torch, "save", self._save),
+                (torch.utils.data.DataLoader, "__iter__", self._iterate),
+                *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
+            ):
+                undo.callback(_patch(owner, name, hook))
+            for handle in (
+                module_hooks.register_module_parameter_registration_hook(self._registered_parameter),
+                module_hooks.register_module_module_registration_hook(self._registered_module),
+                register_optimizer_step_pre_hook(self._before_step),
+                register_optimizer_step_post_hook(self._after_step),
+            ):
+                undo.callback(handle.remove)
+            yield
+
+
+def _patch(owner: Any, name: str, hook: Any) -> Callable[[], None]:
+    """Puts `hook(original, ...)` in place of `owner.name`; returns what takes it out again."""
+    own, original = name in vars(owner), getattr(owner, name)
+
+    @functools.wraps(original)
+    def replacement(*args: Any, **kwargs: Any) -> Any:
+        return hook(original, *args, **kwargs)
+
+    setattr(owner, name, replacement)
+    if own:
+        return lambda: setattr(owner, name, original)
+    return lambda: delattr(owner, name)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
+    for group in optimizer.param_groups:
+        yield from group["params"]
+
+
+def _named(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    if isinstance(value, nn.Module):
+        yield from value.named_parameters()
+    elif isinstance(value, nn.Parameter):
+        yield "", value
+
+
+def _contents(value: Any, depth: int = 2) -> Iterator[Any]:
+    yield value
+    if depth and isinstance(value, (dict, list, tuple)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _contents(one, depth - 1)
+
+
+@functools.cache
+def _uses_mode(kind: Any) -> bool:
+    """Whether a class of the program reads `self.training` in its own forward."""
+    code = getattr(kind.forward, "__code__", None)
+    return code is not None and is_users(code.co_filename) and "training" in code.co_names
+
+
+def _depends_on_mode(layer: nn.Module) -> bool:
+    match layer:
+        case nn.modules.dropout._DropoutNd():
+            return layer.p > 0
+        case nn.modules.batchnorm._NormBase():
+            return layer.track_running_stats
+        case nn.RNNBase() | nn.MultiheadAttention():
+            return layer.dropout > 0
+        case nn.RReLU():
+            return True
+        case _:
+            kind: Any = type(layer)
+            return _uses_mode(kind)
+
+
+@functools.cache
+def _has_initialising_init(kind: Any) -> bool:
+    """Whether some `__init__` between this class and nn.Module calls another `__init__`."""
+    for one in kind.__mro__:
+        if one is nn.Module:
+            break
+        code = getattr(vars(one).get("__init__"), "__code__", None)
+        if code is not None and "__init__" in code.co_names:
+            return True
+    return False
+
+
+def _read_back(file: Any, start: int) -> tuple[str | None, tuple[str, ...]]:
+    """What a default `torch.load` says of a file just written, and the program's own names that it hangs on."""
+
+    def opened() -> Any:
+        return io.BytesIO(file.getvalue()[start:]) if isinstance(file, io.BytesIO) else file
+
+    if not isinstance(file, (str, os.PathLike, io.BytesIO)):
+        return None, ()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.load(opened(), map_location="cpu")
+        return "", ()
+    except Exception as error:  # whatever it is, it is the answer
+        refusal = str(error)
+    names: list[str] = []
+    with contextlib.suppress(Exception):  # only since torch 2.5, and only for files in its zip format
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(opened())
+    said = re.search(r"Unsupported (?:global|class|operand)[^.]*\.\S*[^.]*", refusal)
+    own = tuple(sorted(name for name in names if not name.startswith(("torch.", "collections.", "builtins."))))
+    return said.group(0) if said else refusal.splitlines()[0][:300], own
