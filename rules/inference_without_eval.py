@@ -21,14 +21,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.rule import Facts, Finding, Group
+from torchlint.effects import mode_after
+from torchlint.facts import Backward, Event, Forward, Grad, Module, Root, certainly, walk
+from torchlint.rule import Facts, Finding, Fix, Group, InsertFirst, Safety
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
     from torchlint.confirm.trace import Trace
 
 group = Group.SUSPICIOUS
-words: list[set[str]] = []
+words = [{"no_grad", "inference_mode", "set_grad_enabled", "test", "eval", "valid", "predict"}, {"torch"}]
+fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:

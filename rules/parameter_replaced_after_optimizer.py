@@ -21,18 +21,120 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.rule import Facts, Finding, Group
+from torchlint.effects import may_mend, related
+from torchlint.facts import (
+    AttributeSet,
+    Event,
+    Module,
+    Optimizer,
+    OptimizerBuilt,
+    OptimizerStep,
+    Root,
+    Tensor,
+    Value,
+    certainly,
+    may_be_same,
+    walk,
+)
+from torchlint.rule import Facts, Finding, Fix, Group, InsertAfter, InsertBefore, Replace, Safety
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words: list[set[str]] = []
+words = [{"optim", "Adam", "SGD", "optimizer"}, {"step"}, {"Parameter", "nn", "torch"}]
+fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    yield from ()
+    for root in facts.roots:
+        for change in root.of(AttributeSet):
+            if not root.complete or not _new_and_trainable(facts, change) or change.previous is None:
+                continue
+            built = _left_behind(root, change)
+            if built is None:
+                continue
+            optimizer = built.optimizer.name or "the optimizer"
+            target = change.spelling or f"{change.owner.name}.{change.attribute}".replace(".[", "[")
+            yield Finding(
+                change.site,
+                f"`{target}` is replaced after `{optimizer}` was built over the old one",
+                f"`{optimizer}` goes on with the parameter it was given: the new one gets gradients but is never updated.",
+                related=((f"`{optimizer}` takes its parameters here", built.site),),
+                fix=_fix(facts, change, built),
+            )
+
+
+def _new_and_trainable(facts: Facts, change: AttributeSet) -> bool:
+    """True when what is assigned is certainly a parameter, or a module with some, made anew."""
+    for value in change.value.options():
+        match value:
+            case Tensor(parameter=True) if value.site is not None and value.graph:
+                continue
+            case Module() if value.site is not None and facts.has_parameters(value):
+                continue
+        return False
+    return certainly(change.owner, Module)
+
+
+def _left_behind(root: Root, change: AttributeSet) -> OptimizerBuilt | None:
+    """The optimizer that was built before the change on every path to it, and steps after it without the new parameter."""
+    for built in root.of(OptimizerBuilt):
+        if not certainly(built.optimizer, Optimizer) or not _held(built.optimizer, change):
+            continue
+
+        def before(state: str, event: Event, built: OptimizerBuilt = built) -> str:
+            return "built" if event is built else state
+
+        if walk([root.entry], "none", before).get(change) != {"built"}:
+            continue
+
+        def after(state: str, event: Event, built: OptimizerBuilt = built) -> str | None:
+            return None if event is change or may_mend(event, built.optimizer) else state
+
+        met = walk(change.next, "stale", after)
+        if any(isinstance(e, OptimizerStep) and may_be_same(e.optimizer, built.optimizer) for e in met):
+            return built
+    return None
+
+
+def _held(optimizer: Value, change: AttributeSet) -> bool:
+    """True when the optimizer certainly held what stood there before, and does not hold the new value."""
+    for one in optimizer.options():
+        parameters = one.parameters if isinstance(one, Optimizer) else None
+        if parameters is None or parameters.open or any(may_be_same(o, change.value) for o in parameters.of):
+            return False
+        whole = [
+            o
+            for o in parameters.of
+            if parameters.whole and (may_be_same(o, change.owner) or change.owner.reached_from([o]))
+        ]
+        old = [o for o in parameters.of if change.previous is not None and may_be_same(o, change.previous)]
+        if not whole and not old:
+            return False
+    return True
+
+
+def _fix(facts: Facts, change: AttributeSet, built: OptimizerBuilt) -> Fix | None:
+    value = change.value.options()[0]
+    no_grad = facts.spell("torch.no_grad")
+    if not change.spelling:
+        return None
+    if isinstance(value, Tensor) and value.data is not None and no_grad is not None:
+        copied = f"    {change.spelling}.copy_({facts.text(value.data)})"
+        return Fix(
+            "Copy the values into the parameter that the optimizer holds",
+            Safety.SAFE,
+            (InsertBefore(change.site, (f"with {no_grad}():",)), Replace(change.site, copied)),
+        )
+    if isinstance(value, Module) and built.frame is change.frame and built.optimizer.name.isidentifier():
+        group = f'{built.optimizer.name}.add_param_group({{"params": {change.spelling}.parameters()}})'
+        return Fix("Give the new parameters to the optimizer", Safety.UNSAFE, (InsertAfter(change.site, (group,)),))
+    return None
+
+
+_ = related
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:

@@ -21,18 +21,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.rule import Facts, Finding, Group
+from torchlint.facts import Discarded, Tensor
+from torchlint.rule import Around, Facts, Finding, Fix, Group, Safety
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words: list[set[str]] = []
+words = [
+    {".to(", ".cuda(", ".cpu(", ".float(", ".half(", ".double(", ".detach(", ".long(", ".int(", ".bool(", ".type("},
+    {"torch"},
+]
+fixable = "safe"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    yield from ()
+    for root in facts.roots:
+        for event in root.of(Discarded):
+            if not event.receiver_text or not all(
+                isinstance(o, Tensor) and o.certain for o in event.receiver.options()
+            ):
+                continue
+            name = event.receiver_text
+            yield Finding(
+                event.site,
+                f"the result of `{name}.{event.method}()` is thrown away",
+                f"Tensors are not changed in place by it: `{name}` is what it was before.",
+                fix=Fix(f"Assign the result to `{name}`", Safety.SAFE, (Around(event.site, before=f"{name} = "),)),
+            )
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:

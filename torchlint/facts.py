@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 # --------------------------------------------------------------------------------------------------------------- places
 
 
-@dataclass(slots=True, frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Site:
     """A place in the source: an opaque syntax node, the statement it stands in, and that statement's suite.
 
@@ -51,7 +51,7 @@ class Frame:
     """One run of a function (or of the module body, name ""): who called it, and under which promise of gradients."""
 
     function: FunctionInfo | None
-    caller: Event | None = None
+    call: Site | None = None  # where it was called from
     parent: Frame | None = None
     depth: int = 0
 
@@ -80,6 +80,12 @@ class FunctionInfo:
     node: Any = None
     outer: FunctionInfo | None = None  # the function it is nested in
     variadic: bool = False  # takes *args or **kwargs
+    head: Site = field(default_factory=lambda: Site(None, None, None))  # its name, where a finding points
+
+
+_OPEN_BOOKS = frozenset(
+    {"object", "abc.ABC", "torch.nn.Module", "torch.utils.data.Dataset", "torch.utils.data.IterableDataset"}
+)
 
 
 class Derives(enum.Enum):
@@ -127,7 +133,7 @@ class ClassInfo:
     @property
     def closed(self) -> bool:
         """True when every base is a class of this file, `object` or torch.nn.Module: nothing is inherited unseen."""
-        return all(isinstance(b, ClassInfo) or b in ("object", "torch.nn.Module", "abc.ABC") for b in self.lineage())
+        return all(isinstance(b, ClassInfo) or b in _OPEN_BOOKS for b in self.lineage())
 
 
 # --------------------------------------------------------------------------------------------------------------- values
@@ -194,6 +200,7 @@ class Unknown(Value):
     origin: str = ""  # "parameter", "call", "attribute", ...
     graph: frozenset[Value] = frozenset()
     device: Device | None = None
+    holds: bool = False  # was handed a model or an optimizer, or one was taken from it: may act on it
 
 
 @dataclass(slots=True, eq=False)
@@ -233,7 +240,6 @@ class Function(Value):
 
     info: FunctionInfo | None = None
     receiver: Value | None = None
-    frame: Frame | None = None  # where it was defined, for closures
 
 
 @dataclass(slots=True, eq=False)
@@ -314,14 +320,15 @@ class Scaler(Value):
 
 @dataclass(slots=True, eq=False)
 class Device(Value):
-    """A device: "cpu", "cuda", ..., or "open" when the program decides at run time (`"cuda" if ... else "cpu"`)."""
+    """A device: "cpu", "cuda", ..., "open" when the program decides at run time (`"cuda" if ... else "cpu"`), or "tensor"
+    when it is wherever some tensor of unknown device is (`x.device`)."""
 
     kind: str = "open"
 
     @property
     def accelerator(self) -> bool:
-        """True when it is, or can be, something other than the CPU."""
-        return self.kind != "cpu"
+        """True when the program names, or chooses between the CPU and, something other than the CPU."""
+        return self.kind not in ("cpu", "tensor")
 
 
 @dataclass(slots=True, eq=False)
@@ -332,9 +339,10 @@ class Tensor(Value):
     graph: frozenset[Value] = frozenset()
     device: Device | None = None  # None: unknown
     rank: int | None = None  # number of dimensions; None: unknown
-    fresh: bool = False  # made here by a factory, no input of the program in it
+    fresh: Site | None = None  # the factory call it was made by, where no input of the program is in it
     certain: bool = True  # certainly one tensor, not a tuple or a library's own type
     parameter: bool = False  # an nn.Parameter
+    data: Site | None = None  # what an nn.Parameter was made from
 
 
 @dataclass(slots=True, eq=False)
@@ -412,6 +420,9 @@ class Forward(Event):
     keywords: dict[str, Value] = field(default_factory=dict)
     output: Value | None = None
     direct: bool = False  # as `module.forward(...)`
+    device: Device | None = None  # where the module is known to be
+    spelling: str = ""  # how the module is written here
+    argument_sites: list[Site] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -432,6 +443,7 @@ class OptimizerStep(Event):
     optimizer: Value = field(default_factory=Value)
     closure: bool = False
     scaled: bool = False  # through a GradScaler or another wrapper
+    spelling: str = ""  # how the optimizer is written here; empty when it is no plain name or attribute
 
 
 @dataclass(slots=True, eq=False)
@@ -453,6 +465,7 @@ class ModeSet(Event):
 
     module: Value = field(default_factory=Value)
     training: bool | None = None
+    spelling: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -470,6 +483,8 @@ class AttributeSet(Event):
     attribute: str = ""  # "" when computed: setattr(owner, name, ...), owner[i] = ...
     value: Value = field(default_factory=Value)
     previous: Value | None = None
+    registers: bool = False  # through register_parameter, register_buffer or add_module
+    spelling: str = ""  # how the target is written here
 
 
 @dataclass(slots=True, eq=False)
@@ -493,6 +508,7 @@ class Combined(Event):
 
     operands: list[Value] = field(default_factory=list)
     operation: str = ""
+    devices: list[Device | None] = field(default_factory=list)  # of the operands, when they met
 
 
 @dataclass(slots=True, eq=False)

@@ -1,9 +1,9 @@
 """What a rule is. A rule is one module in `rules/`: its name is the rule's name, its docstring the rule's page.
 
-    group = Group.CORRECTNESS
-    words = [{"backward"}, {"step"}]       # a file without one word of each set cannot have this pitfall
-    def check(facts: Facts) -> Iterator[Finding]: ...
-    def probe(trace: Trace) -> Iterator[Measurement]: ...      # the same pitfall, measured in a run
+group = Group.CORRECTNESS
+words = [{"backward"}, {"step"}]       # a file without one word of each set cannot have this pitfall
+def check(facts: Facts) -> Iterator[Finding]: ...
+def probe(trace: Trace) -> Iterator[Measurement]: ...      # the same pitfall, measured in a run
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torchlint.diagnostic import Group as Group
 from torchlint.diagnostic import Safety as Safety
-from torchlint.facts import ClassInfo, FunctionInfo, Root, Site
+from torchlint.facts import ClassInfo, FunctionInfo, Root, Site, Value
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
@@ -25,10 +25,19 @@ class Facts(Protocol):
     """What the semantic layer knows of one file."""
 
     filename: str
-    roots: list[Root]
-    classes: list[ClassInfo]
-    functions: list[FunctionInfo]
-    words: frozenset[str]
+    roots: list[Root]  # the module body first, then each function that nothing in the file calls
+    constructions: list[tuple[ClassInfo, Root]]  # each module class's constructor, followed on an object of its own
+
+    @property
+    def classes(self) -> list[ClassInfo]: ...
+
+    @property
+    def functions(self) -> list[FunctionInfo]: ...
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Every identifier of the file."""
+        ...
 
     def text(self, site: Site) -> str:
         """The source of a place, as the user wrote it, on one line."""
@@ -36,6 +45,14 @@ class Facts(Protocol):
 
     def spell(self, api: str) -> str | None:
         """How this file writes a dotted name (`torch.no_grad` -> `th.no_grad`), None when it is not imported."""
+        ...
+
+    def has_parameters(self, value: Value) -> bool:
+        """Whether a module certainly has parameters of its own or in its parts."""
+        ...
+
+    def depends_on_mode(self, value: Value) -> bool | None:
+        """Whether a module has dropout or batch normalisation in it; None when that cannot be seen."""
         ...
 
 

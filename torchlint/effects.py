@@ -1,0 +1,106 @@
+"""What an event does to an object: whether it clears or feeds the gradients of an optimizer, or sets the mode of a model.
+
+Each answer says *must* or *may*. An object belongs to another when it was made part of it: `self.encoder` to `self`.
+"""
+
+from __future__ import annotations
+
+from torchlint.facts import (
+    Backward,
+    Event,
+    ModeSet,
+    Optimizer,
+    OptimizerBuilt,
+    ParamGroupAdded,
+    Parameters,
+    UnknownCall,
+    Value,
+    ZeroGrad,
+    may_be_same,
+)
+
+
+def related(one: Value, other: Value) -> bool:
+    """True when one is the other, or part of it, or wraps it."""
+    return may_be_same(one, other) or one.reached_from([other]) or other.reached_from([one])
+
+
+def holdings(optimizer: Value) -> list[Value] | None:
+    """The models and tensors whose parameters an optimizer holds; None when it may hold others."""
+    found: list[Value] = []
+    for one in optimizer.options():
+        parameters = one.parameters if isinstance(one, Optimizer) else None
+        if parameters is None or parameters.open or not parameters.of:
+            return None
+        found.extend(parameters.of)
+    return found
+
+
+def may_clear(event: Event, optimizer: Value) -> bool:
+    """True when the event can clear the gradients that `optimizer` uses, or put another optimizer in its place."""
+    match event:
+        case ZeroGrad(target=target):
+            return _may_concern(target, optimizer)
+        case OptimizerBuilt(optimizer=built):
+            return may_be_same(built, optimizer)
+        case UnknownCall():
+            return event.touches(optimizer)
+    return False
+
+
+def _may_concern(target: Value, optimizer: Value) -> bool:
+    if may_be_same(target, optimizer):
+        return True
+    held = holdings(optimizer)
+    if held is None:
+        return True
+    for one in target.options():
+        if isinstance(one, Optimizer):
+            others = holdings(one)
+            if others is None or any(related(a, b) for a in held for b in others):
+                return True
+        elif isinstance(one, Parameters):
+            return True
+        elif any(related(one, h) for h in held) or not one.name:
+            return True
+    return False
+
+
+def may_feed(event: Backward, optimizer: Value) -> bool:
+    """True when the backward pass can add to the gradients that `optimizer` uses."""
+    held = holdings(optimizer)
+    if event.roots is None or held is None:
+        return True
+    return any(related(root, h) for root in event.roots for h in held)
+
+
+def may_mend(event: Event, optimizer: Value) -> bool:
+    """True when the event can give `optimizer` parameters that it lacks."""
+    match event:
+        case ParamGroupAdded(optimizer=given):
+            return may_be_same(given, optimizer)
+        case OptimizerBuilt(optimizer=built):
+            return may_be_same(built, optimizer)
+        case UnknownCall():
+            return event.touches(optimizer)
+    return False
+
+
+def mode_after(mode: str, event: Event, module: Value) -> str:
+    """The mode of `module` after the event: "train", "eval", "unknown", or as it was."""
+    match event:
+        case ModeSet(module=target, training=training):
+            if _governs(target, module):
+                certain = len(target.options()) == 1
+                if training is None or not certain:
+                    return "unknown"
+                return "train" if training else "eval"
+        case UnknownCall():
+            if event.touches(module):
+                return "unknown"
+    return mode
+
+
+def _governs(target: Value, module: Value) -> bool:
+    """Setting the mode of `target` sets that of `module`: the same, or a part of it."""
+    return may_be_same(target, module) or module.reached_from(target.options())

@@ -1,0 +1,210 @@
+"""Source -> Facts: follows the module body, then every function that nothing in the file calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torchlint.facts import (
+    Choice,
+    ClassInfo,
+    Derives,
+    Frame,
+    FunctionInfo,
+    Grad,
+    Instance,
+    Join,
+    Module,
+    Root,
+    Site,
+    Value,
+)
+from torchlint.semantics import vocabulary
+from torchlint.semantics.functions import bind_unknown, decoration, run, self_of
+from torchlint.semantics.machine import Activation, Machine
+from torchlint.semantics.walk import outline
+from torchlint.source import Source
+
+# Words that make a function worth following: what rules have events for.
+_ACTIONS = frozenset(
+    """
+    backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save load_state_dict
+    cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare manual_backward detach
+    """.split()
+)
+
+
+@dataclass(slots=True, eq=False)
+class FileFacts:
+    """The facts of one file; implements `rule.Facts`."""
+
+    filename: str
+    source: Source
+    machine: Machine
+    roots: list[Root] = field(default_factory=list)
+    constructions: list[tuple[ClassInfo, Root]] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[ClassInfo]:
+        return list(self.machine.outline.classes.values())
+
+    @property
+    def functions(self) -> list[FunctionInfo]:
+        return list(self.machine.outline.functions.values())
+
+    @property
+    def words(self) -> frozenset[str]:
+        return self.machine.outline.words
+
+    def text(self, site: Site) -> str:
+        code = self.machine.tree.code_for_node(site.node)
+        return " ".join(code.split())
+
+    def spell(self, api: str) -> str | None:
+        from torchlint.semantics.spelling import spell
+
+        return spell(self.machine, api)
+
+    def has_parameters(self, value: Value) -> bool:
+        from torchlint.semantics.structure import has_parameters
+
+        return has_parameters(self.machine, value)
+
+    def depends_on_mode(self, value: Value) -> bool | None:
+        from torchlint.semantics.structure import depends_on_mode
+
+        return depends_on_mode(self.machine, value)
+
+
+def build(source: Source) -> FileFacts:
+    """Follows a file. Raises SourceError when it cannot be parsed."""
+    tree = source.tree
+    found = outline(tree)
+    frame = Frame(None)
+    module = Activation(frame=frame, info=None)
+    entry = Join(Site(None, None, None), frame, label="start")
+    root = Root(entry, frame, [entry])
+    m = Machine(tree=tree, outline=found, module=module, active=module, root=root, tail=[entry])
+    m.lookalike = _imports_lookalike(tree)
+    m.relevant = _relevant(found.functions, found.classes)
+    facts = FileFacts(source.filename, source, m)
+    from torchlint.semantics.flow import run_block
+
+    _hoist(m)
+    run_block(m, _Block(tree.body))
+    facts.roots.append(root)
+    _functions(m, facts)
+    _constructions(m, facts)
+    return facts
+
+
+@dataclass(slots=True, eq=False)
+class _Block:
+    body: Any
+
+
+def _hoist(m: Machine) -> None:
+    """Nothing yet: definitions are bound in order, as Python does."""
+
+
+def _imports_lookalike(tree: Any) -> bool:
+    import libcst as cst
+
+    from torchlint.semantics.flow import _dotted_name
+
+    for statement in tree.body:
+        for small in getattr(statement, "body", ()) if isinstance(statement, cst.SimpleStatementLine) else ():
+            match small:
+                case cst.Import(names=names):
+                    if any(_dotted_name(n.name).partition(".")[0] in vocabulary.LOOKALIKE_ROOTS for n in names):
+                        return True
+                case cst.ImportFrom(module=module, relative=()) if module is not None:
+                    if _dotted_name(module).partition(".")[0] in vocabulary.LOOKALIKE_ROOTS:
+                        return True
+    return False
+
+
+def _relevant(functions: dict[int, FunctionInfo], classes: dict[int, ClassInfo]) -> frozenset[FunctionInfo]:
+    """Functions that do something rules have words for, themselves or through others of the file."""
+    wanted = set(_ACTIONS) | {c.name for c in classes.values()}
+    relevant: set[FunctionInfo] = set()
+    rest = list(functions.values())
+    grown = True
+    while grown:
+        grown = False
+        left: list[FunctionInfo] = []
+        for info in rest:
+            if info.words & wanted:
+                relevant.add(info)
+                if info.name not in wanted and not info.name.startswith("__"):
+                    wanted.add(info.name)
+                    grown = True
+            else:
+                left.append(info)
+        rest = left
+    return frozenset(relevant)
+
+
+# ----------------------------------------------------------------------------------------------------------------- roots
+
+
+def _functions(m: Machine, facts: FileFacts) -> None:
+    """Follows the functions that the module body did not reach: first those that no other function names."""
+    m.heap = dict(m.heap)
+    base = m.heap
+    infos = [i for i in m.outline.functions.values() if i not in m.entered and i.outer is None and i in m.relevant]
+    named: dict[str, int] = {}
+    for info in m.outline.functions.values():
+        for word in info.words:
+            named[word] = named.get(word, 0) + 1
+    infos.sort(key=lambda i: named.get(i.name, 0) - (1 if i.name in i.words else 0) > 0)
+    for info in infos:
+        if info in m.entered or info.name == "__init__" and info.owner is not None and info.owner.module is Derives.YES:
+            continue
+        root = follow(m, info, dict(base))
+        facts.roots.append(root)
+
+
+def follow(m: Machine, info: FunctionInfo, heap: dict[Any, Value]) -> Root:
+    """Follows one function from its start with unknown arguments."""
+    frame = Frame(info, depth=1)
+    entry = Join(info.site, frame, label="start")
+    root = Root(entry, frame, [entry])
+    receiver = self_of(m, info.owner) if info.owner is not None and not decoration(m, info).is_static else None
+    m.root, m.tail, m.loops, m.runs, m.heap = root, [entry], (), [], heap
+    look = decoration(m, info)
+    m.grad = Grad.UNKNOWN if look.opaque else Grad.DEFAULT
+    activation = Activation(frame=frame, info=info, outer=m.module, owner=info.owner)
+    m.active = m.module
+    m.statement = m.suite = None
+
+    def prepare() -> None:
+        bind_unknown(m, activation, receiver)
+        if isinstance(receiver, Instance) and info.name != "__init__":
+            from torchlint.semantics.functions import construct
+
+            construct(m, receiver)
+
+    run(m, activation, prepare, look)
+    m.active = m.module
+    return root
+
+
+def _constructions(m: Machine, facts: FileFacts) -> None:
+    """Follows the constructors of module classes on an object of their own."""
+    for cls in m.outline.classes.values():
+        init = cls.methods.get("__init__")
+        if init is None or cls.module is not Derives.YES:
+            continue
+        receiver = Module(name="self", cls=cls)
+        m.constructed.add(receiver)
+        known = m.selves.get(cls)
+        m.selves[cls] = receiver
+        facts.constructions.append((cls, follow(m, init, {})))
+        if known is not None:
+            m.selves[cls] = known
+        else:
+            del m.selves[cls]
+
+
+_ = Choice

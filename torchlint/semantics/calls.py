@@ -1,0 +1,1433 @@
+"""What a call does: of torch's own functions, of methods on what is known, of functions of the file, of code out of sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import libcst as cst
+
+from torchlint.facts import (
+    Api,
+    AttributeSet,
+    Backward,
+    Choice,
+    Class,
+    Collection,
+    Derives,
+    Device,
+    Discarded,
+    Evidence,
+    Forward,
+    Function,
+    Grad,
+    GradContext,
+    GradientUsed,
+    GradSwitched,
+    Instance,
+    Literal,
+    Loaded,
+    Loader,
+    Mapping,
+    ModeSet,
+    Module,
+    Moved,
+    Optimizer,
+    OptimizerBuilt,
+    OptimizerStep,
+    ParamGroupAdded,
+    Parameters,
+    Saved,
+    Scaler,
+    Scheduler,
+    SchedulerStep,
+    SuperInit,
+    Tensor,
+    Unknown,
+    Value,
+    ZeroGrad,
+)
+from torchlint.semantics import vocabulary as words
+from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item
+from torchlint.semantics.flow import element_of, set_attribute, unpack
+from torchlint.semantics.functions import enter
+from torchlint.semantics.machine import Machine, choice, graph_of, link, matters, only
+
+
+@dataclass(slots=True, eq=False)
+class Arguments:
+    """The arguments of a call, evaluated."""
+
+    positional: list[Value] = field(default_factory=list)
+    keywords: dict[str, Value] = field(default_factory=dict)
+    starred: bool = False  # *args or **kwargs: more may be given than can be seen
+    nodes: list[Any] = field(default_factory=list)
+
+    def get(self, position: int, keyword: str) -> Value | None:
+        """An argument by place or name."""
+        if keyword in self.keywords:
+            return self.keywords[keyword]
+        return self.positional[position] if 0 <= position < len(self.positional) else None
+
+    def all(self) -> list[Value]:
+        return [*self.positional, *self.keywords.values()]
+
+
+def read_arguments(m: Machine, node: cst.Call) -> Arguments:
+    """Evaluates the arguments of a call in order."""
+    found = Arguments()
+    for argument in node.args:
+        value = ev(m, argument.value)
+        if argument.star == "*":
+            one = only(value)
+            if isinstance(one, Collection) and not one.open:
+                found.positional.extend(one.items)
+            else:
+                found.starred = True
+                found.keywords[f"*{len(found.keywords)}"] = value
+        elif argument.star == "**":
+            found.starred = True
+            found.keywords[f"*{len(found.keywords)}"] = value
+        elif argument.keyword is not None:
+            found.keywords[argument.keyword.value] = value
+        else:
+            found.positional.append(value)
+            found.nodes.append(argument.value)
+    return found
+
+
+def call(m: Machine, node: cst.Call, discarded: bool = False) -> Value:
+    """Evaluates a call; `discarded` when it is a statement of its own."""
+    func = node.func
+    if isinstance(func, cst.Attribute):
+        if (
+            isinstance(func.value, cst.Call)
+            and isinstance(func.value.func, cst.Name)
+            and func.value.func.value == "super"
+        ):
+            for argument in func.value.args:
+                ev(m, argument.value)
+            return _super_call(m, node, func.attr.value, read_arguments(m, node))
+        receiver = ev(m, func.value)
+        arguments = read_arguments(m, node)
+        return call_method(m, node, receiver, func.attr.value, arguments, discarded)
+    callee = ev(m, func)
+    arguments = read_arguments(m, node)
+    return call_value(m, node, callee, arguments, discarded)
+
+
+def _over_options(m: Machine, options: tuple[Value, ...], run: Callable[[Value], Value]) -> Value:
+    found: list[Value] = []
+    m.branch([lambda one=one: found.append(run(one)) for one in options])  # type: ignore[misc]
+    return choice(found) if found else Unknown(origin="call")
+
+
+def call_value(m: Machine, node: cst.Call, callee: Value, arguments: Arguments, discarded: bool = False) -> Value:
+    """Calls a value."""
+    match callee:
+        case Choice():
+            options = callee.options()
+            if len(options) == 1:
+                return call_value(m, node, options[0], arguments, discarded)
+            if all(isinstance(o, Module) for o in options):
+                return forward(m, node, callee, arguments)
+            known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
+            return _over_options(m, known, lambda one: call_value(m, node, one, arguments, discarded))
+        case Api(path=path):
+            return call_api(m, node, path, arguments, discarded)
+        case Class():
+            return _instantiate(m, node, callee, arguments)
+        case Function(info=info) if info is not None:
+            return enter(m, callee, arguments.positional, arguments.keywords, node, arguments.starred)
+        case Module():
+            return forward(m, node, callee, arguments)
+        case Instance(cls=cls) if cls is not None:
+            method = cls.method("__call__")
+            if method is not None:
+                return enter(
+                    m,
+                    Function(name="__call__", info=method, receiver=callee),
+                    arguments.positional,
+                    arguments.keywords,
+                    node,
+                    arguments.starred,
+                )
+            if cls.module is Derives.UNKNOWN and cls.method("forward") is not None:
+                return forward(
+                    m,
+                    node,
+                    promote(m, callee, Module(name=callee.name, cls=cls, evidence=Evidence.USE, fresh=False)),
+                    arguments,
+                )
+        case Unknown(name=name) if (
+            name and words.named_like_model(name) and not m.lookalike and _callable_model(callee)
+        ):
+            return forward(
+                m, node, promote(m, callee, Module(name=name, evidence=Evidence.NAME, fresh=False)), arguments
+            )
+        case _:
+            pass
+    return _unknown(m, node, callee, arguments)
+
+
+def _callable_model(value: Unknown) -> bool:
+    return value.origin in ("parameter", "attribute", "global", "call", "item", "choice")
+
+
+def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Arguments, name: str = "") -> Value:
+    """Code out of sight runs: what it returns may hold what it was given."""
+    given = arguments.all()
+    handed = [*given, receiver] if receiver is not None else given
+    m.unknown_call(node, name or _spelling(node.func), handed)
+    graph: frozenset[Value] = frozenset().union(*(graph_of(a) for a in handed))
+    called = receiver if receiver is not None and not name else None
+    if isinstance(called, Unknown) and called.origin in ("attribute", "parameter", "item") and m.grad is not Grad.OFF:
+        graph |= frozenset({called}) if called.holds and not called.graph else frozenset()
+    result = Unknown(site=m.site(node), origin="call", graph=graph)
+    for value in handed:
+        if matters(value):
+            result.holds = True
+            for one in value.options():
+                link(one, result)
+                if isinstance(one, Collection):
+                    for inner in one.items:
+                        for option in inner.options():
+                            link(option, result)
+    return result
+
+
+def _spelling(node: Any) -> str:
+    match node:
+        case cst.Name(value=name):
+            return str(name)
+        case cst.Attribute(value=value, attr=attr):
+            base = _spelling(value)
+            return f"{base}.{attr.value}" if base else str(attr.value)
+        case cst.Call(func=func):
+            return _spelling(func)
+    return ""
+
+
+def plain_spelling(node: Any) -> str:
+    """A name or a chain of attributes as it is written; "" for anything else, which cannot be written twice."""
+    match node:
+        case cst.Name(value=name):
+            return str(name)
+        case cst.Attribute(value=value, attr=attr):
+            base = plain_spelling(value)
+            return f"{base}.{attr.value}" if base else ""
+    return ""
+
+
+def _receiver_spelling(node: cst.Call) -> str:
+    return plain_spelling(node.func.value) if isinstance(node.func, cst.Attribute) else ""
+
+
+def promote(m: Machine, old: Value, new: Value) -> Value:
+    """From now on `old` is known to be `new`."""
+    known = m.promoted.get(old)
+    if known is not None:
+        return known
+    new.holders = old.holders
+    new.site = old.site
+    old.holders = [*old.holders, new]
+    m.promoted[old] = new
+    return new
+
+
+# --------------------------------------------------------------------------------------------------------------- modules
+
+
+def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, direct: bool = False) -> Value:
+    """A module is called."""
+    one = only(module)
+    inputs = [a for a in arguments.all() if not isinstance(a, Literal)]
+    graph: frozenset[Value] = frozenset().union(*(graph_of(a) for a in inputs)) if inputs else frozenset()
+    if isinstance(one, Module) and words.is_loss_api(one.api):
+        result = combine(m, node, inputs, "loss")
+        return Tensor(site=m.site(node), made_by="loss", graph=graph, device=getattr(result, "device", None), rank=None)
+    graph |= frozenset(module.options())
+    if m.grad is Grad.OFF:
+        graph = frozenset()
+    device = module_device(m, one) if isinstance(one, Module) else None
+    output = Tensor(
+        site=m.site(node),
+        made_by="forward",
+        graph=graph,
+        device=device,
+        certain=isinstance(one, Module) and bool(one.api),
+    )
+    func = node.func.value if direct and isinstance(node.func, cst.Attribute) else node.func
+    m.emit(
+        Forward(
+            *m.at(node),
+            module=module,
+            arguments=arguments.positional,
+            keywords=arguments.keywords,
+            output=output,
+            direct=direct,
+            device=device,
+            spelling=plain_spelling(func),
+            argument_sites=[m.site(n) for n in arguments.nodes],
+        )
+    )
+    return output
+
+
+def module_device(m: Machine, module: Module) -> Device | None:
+    """The device a module is certainly on, None when unknown."""
+    known = m.heap.get((module, "$device"))
+    one = only(known) if known is not None else None
+    return one if isinstance(one, Device) else None
+
+
+def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments) -> Value:
+    info = callee.info
+    assert info is not None
+    lineage = [b for b in info.lineage() if isinstance(b, str)]
+    if info.module is Derives.YES:
+        made = Module(
+            site=m.site(node),
+            cls=info,
+            arguments=arguments.positional,
+            keywords=arguments.keywords,
+            inner=[a for a in arguments.all() if isinstance(only(a), Module)],
+        )
+        for given in arguments.all():
+            for one in given.options():
+                if matters(one):
+                    link(one, made)
+        m.heap[(made, "$device")] = CPU
+        if info.words & _EAGER:
+            init = info.method("__init__")
+            if init is not None:
+                m.constructed.add(made)
+                enter(
+                    m,
+                    Function(name="__init__", info=init, receiver=made),
+                    arguments.positional,
+                    arguments.keywords,
+                    node,
+                    arguments.starred,
+                )
+        return made
+    if any(b == "torch.optim.Optimizer" or words.is_optimizer_api(b) for b in lineage):
+        return _optimizer(m, node, f"{info.name}", arguments)
+    if any(words.is_scheduler_api(b) or b == "torch.optim.lr_scheduler.LRScheduler" for b in lineage):
+        return Scheduler(site=m.site(node), api=info.name, optimizer=arguments.get(0, "optimizer"))
+    made_instance = Instance(site=m.site(node), cls=info)
+    for given in arguments.all():
+        for one in given.options():
+            if matters(one):
+                link(one, made_instance)
+    init = info.method("__init__")
+    m.constructed.add(made_instance)
+    if init is not None:
+        enter(
+            m,
+            Function(name="__init__", info=init, receiver=made_instance),
+            arguments.positional,
+            arguments.keywords,
+            node,
+            arguments.starred,
+        )
+    elif info.module is Derives.UNKNOWN and arguments.all():
+        m.unknown_call(node, info.name, arguments.all())
+    return made_instance
+
+
+_EAGER = frozenset({"optim", "Adam", "AdamW", "SGD", "RMSprop", "eval", "optimizer", "zero_grad", "step"})
+
+
+def _super_call(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Value:
+    activation: Any = m.active
+    while activation is not None and activation.owner is None:
+        activation = activation.outer
+    owner_class = activation.owner if activation is not None else None
+    itself = (
+        activation.locals.get(activation.info.parameters[0])
+        if activation is not None and activation.info.parameters
+        else None
+    )
+    if owner_class is None or itself is None:
+        return _unknown(m, node, None, arguments, name=f"super().{name}")
+    if name == "__init__":
+        m.emit(SuperInit(*m.at(node), owner=itself))
+    for base in owner_class.lineage()[1:]:
+        if not isinstance(base, str) and name in base.methods:
+            bound = Function(name=name, info=base.methods[name], receiver=itself)
+            return enter(m, bound, arguments.positional, arguments.keywords, node, arguments.starred)
+    one = only(itself)
+    if name == "__init__":
+        return m.api("builtins.None")
+    if isinstance(one, Module) and name in words.MODULE_CLASS_METHODS and not isinstance(one, Optimizer):
+        return _module_method(m, node, one, name, arguments, False)
+    return _unknown(m, node, itself, arguments, name=f"super().{name}")
+
+
+# --------------------------------------------------------------------------------------------------------------- methods
+
+
+def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments, discarded: bool) -> Value:
+    """`receiver.name(...)`."""
+    match receiver:
+        case Choice():
+            options = receiver.options()
+            if len(options) == 1:
+                return call_method(m, node, options[0], name, arguments, discarded)
+            if all(isinstance(o, Module) for o in options) and name in words.MODULE_CLASS_METHODS:
+                return _module_method(m, node, receiver, name, arguments, discarded)
+            if all(isinstance(o, Optimizer) for o in options):
+                return _optimizer_method(m, node, receiver, name, arguments)
+            known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
+            return _over_options(m, known, lambda one: call_method(m, node, one, name, arguments, discarded))
+        case Api(path=path):
+            return call_api(m, node, f"{path}.{name}", arguments, discarded)
+        case Module() | Instance():
+            return _object_method(m, node, receiver, name, arguments, discarded)
+        case Optimizer():
+            return _optimizer_method(m, node, receiver, name, arguments)
+        case Tensor():
+            return _tensor_method(m, node, receiver, name, arguments, discarded)
+        case Scaler():
+            return _scaler_method(m, node, receiver, name, arguments)
+        case Scheduler() if name == "step":
+            m.emit(SchedulerStep(*m.at(node), scheduler=receiver))
+            return Unknown(origin="call")
+        case Parameters() if name in ("__iter__", "__next__"):
+            return item(m, receiver, None, node)
+        case Class(info=info) if info is not None:
+            return _class_method(m, node, receiver, name, arguments)
+        case Collection():
+            return _collection_method(m, node, receiver, name, arguments)
+        case Mapping():
+            return _mapping_method(m, node, receiver, name, arguments)
+        case Loader() | Device() | Literal() | Scheduler() | GradContext():
+            return Unknown(
+                origin="call",
+                graph=frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset(),
+            )
+    return _unknown_method(m, node, receiver, name, arguments, discarded)
+
+
+def _class_method(m: Machine, node: cst.Call, receiver: Class, name: str, arguments: Arguments) -> Value:
+    from torchlint.semantics.functions import decoration
+
+    info = receiver.info
+    assert info is not None
+    method = info.method(name)
+    if name == "__init__" and arguments.positional:
+        m.emit(SuperInit(*m.at(node), owner=arguments.positional[0]))
+    if method is not None:
+        look = decoration(m, method)
+        bound = Function(name=name, info=method, receiver=receiver if look.is_class else None)
+        return enter(m, bound, arguments.positional, arguments.keywords, node, arguments.starred)
+    return _unknown(m, node, receiver, arguments, name=name)
+
+
+def _object_method(
+    m: Machine, node: cst.Call, receiver: Module | Instance, name: str, arguments: Arguments, discarded: bool
+) -> Value:
+    cls = receiver.cls
+    replaced = m.field_of(receiver, name)
+    if replaced is not None and not isinstance(only(replaced), Function):
+        return call_value(m, node, replaced, arguments, discarded)
+    if cls is not None:
+        method = cls.method(name)
+        if method is not None and not (isinstance(receiver, Module) and name == "forward"):
+            bound = Function(name=name, info=method, receiver=receiver)
+            return enter(m, bound, arguments.positional, arguments.keywords, node, arguments.starred)
+        if isinstance(receiver, Instance) and cls.module is Derives.UNKNOWN and name in _TYPING_METHODS:
+            receiver = promote(m, receiver, Module(name=receiver.name, cls=cls, evidence=Evidence.USE, fresh=False))  # type: ignore[assignment]
+    if name == "__init__" and arguments.positional:
+        m.emit(SuperInit(*m.at(node), owner=arguments.positional[0]))
+        return m.api("builtins.None")
+    if isinstance(receiver, Module):
+        if name in words.MODULE_CLASS_METHODS or name in ("step", "backward"):
+            return _module_method(m, node, receiver, name, arguments, discarded)
+        if cls is not None and name not in words.BACKWARD_METHODS:
+            value = attribute(m, receiver, name, node)
+            if not isinstance(value, Unknown):
+                return call_value(m, node, value, arguments, discarded)
+            if words.named_like_model(name) or cls.closed:
+                # a child called as `self.encoder(x)`: not seen to be made, but an attribute of a module nonetheless
+                return call_value(m, node, value, arguments, discarded)
+    else:
+        value = attribute(m, receiver, name, node)
+        if not (isinstance(value, Unknown) and value.origin == "attribute" and (cls is None or not cls.closed)):
+            return call_value(m, node, value, arguments, discarded)
+    return _unknown_method(m, node, receiver, name, arguments, discarded)
+
+
+_TYPING_METHODS = frozenset({"parameters", "state_dict", "named_parameters", "zero_grad", "load_state_dict"})
+
+
+def _module_method(
+    m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments, discarded: bool
+) -> Value:
+    match name:
+        case "eval":
+            m.emit(ModeSet(*m.at(node), module=receiver, training=False, spelling=_receiver_spelling(node)))
+            return receiver
+        case "train":
+            mode = arguments.get(0, "mode")
+            one = only(mode) if mode is not None else Literal(value=True)
+            training = bool(one.value) if isinstance(one, Literal) else None
+            m.emit(ModeSet(*m.at(node), module=receiver, training=training, spelling=_receiver_spelling(node)))
+            return receiver
+        case "to" | "cuda" | "cpu" | "xpu" | "to_empty":
+            device = _move_target(m, name, arguments)
+            m.emit(Moved(*m.at(node), target=receiver, device=device if isinstance(device, Device) else None))
+            if device is not None:
+                for one in receiver.options():
+                    m.heap[(one, "$device")] = device
+            return receiver
+        case "parameters" | "named_parameters" | "buffers" | "named_buffers":
+            return Parameters(site=m.site(node), of=list(receiver.options()), holders=list(receiver.options()))
+        case "zero_grad":
+            m.emit(ZeroGrad(*m.at(node), target=receiver))
+            return Unknown(origin="call")
+        case "load_state_dict":
+            m.emit(Loaded(*m.at(node), target=receiver))
+            return Unknown(origin="call")
+        case "forward":
+            return forward(m, node, receiver, arguments, direct=True)
+        case "state_dict":
+            return Unknown(origin="state_dict")
+        case "add_module" | "register_module" | "register_parameter" | "register_buffer":
+            key, value = arguments.get(0, "name"), arguments.get(1, "module")
+            if value is None:
+                value = next((v for k, v in arguments.keywords.items() if k != "name"), None)
+            if value is not None:
+                literal = only(key) if key is not None else None
+                attr = str(literal.value) if isinstance(literal, Literal) else ""
+                for one in receiver.options():
+                    if attr:
+                        m.heap[(one, attr)] = value
+                    for option in value.options():
+                        link(option, one)
+                    m.emit(AttributeSet(*m.at(node), owner=one, attribute=attr, value=value, registers=True))
+            return Unknown(origin="call")
+        case "modules" | "children" | "named_modules" | "named_children":
+            inner = Unknown(origin="item", holds=True)
+            for one in receiver.options():
+                link(inner, one)
+            return Collection(kind="items" if name.startswith("named") else "list", items=[inner], open=True)
+        case "apply":
+            for argument in arguments.positional:
+                function = only(argument)
+                if isinstance(function, Function) and function.info is not None:
+                    inner = Unknown(name="module", origin="item", holds=True)
+                    for one in receiver.options():
+                        link(inner, one)
+                    m.branch([lambda f=function, i=inner: enter(m, f, [i], {}, node), lambda: None])  # type: ignore[misc]
+            return receiver
+        case "requires_grad_" | "float" | "half" | "double" | "bfloat16" | "type" | "share_memory" | "compile":
+            return receiver
+        case "step" | "backward":
+            return _unknown_method(m, node, receiver, name, arguments, discarded)
+    return Unknown(origin="call", holds=name in ("get_submodule",))
+
+
+def _move_target(m: Machine, name: str, arguments: Arguments) -> Value | None:
+    """The device of a `.to(...)`-like call: a Device, an Unknown when it may be one, None when no device is meant."""
+    if name == "cpu":
+        return CPU
+    if name != "to" and name != "to_empty":
+        return Device(name=name, kind=name)
+    given = arguments.get(0, "device")
+    if given is None:
+        return Unknown(origin="device") if arguments.starred else None
+    device = as_device(given)
+    if device is not None:
+        return device
+    one = only(given)
+    if isinstance(one, Tensor):
+        return one.device or Unknown(origin="device")
+    if isinstance(one, Api) and one.path.startswith("torch.") and len(arguments.positional) == 1:
+        return None  # a dtype
+    return Unknown(origin="device")
+
+
+def as_device(value: Value) -> Device | None:
+    """A value as a device: `open` when the program chooses at run time, None when it is not known to be one."""
+    options = value.options()
+    if len(options) > 1:
+        found = [as_device(o) for o in options]
+        if any(f is None for f in found):
+            return None
+        kinds = {f.kind for f in found if f is not None}
+        return Device(kind="open" if len(kinds) > 1 else kinds.pop())
+    match options[0] if options else value:
+        case Device() as device:
+            return device
+        case Literal(value=str() as text):
+            return Device(name=text, kind=text.partition(":")[0])
+        case Literal(value=bool()):
+            return None
+        case Literal(value=int()):
+            return Device(kind="cuda")
+        case Unknown(name=name) if name.rsplit(".", 1)[-1].strip("_").lower() in (
+            "device",
+            "dev",
+            "torch_device",
+            "gpu",
+            "local_rank",
+            "rank",
+            "device_id",
+            "gpu_id",
+        ):
+            return Device(name=name, kind="open")
+    return None
+
+
+def _optimizer_method(m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments) -> Value:
+    match name:
+        case "step":
+            closure = arguments.get(0, "closure")
+            function = only(closure) if closure is not None else None
+            if isinstance(function, Function) and function.info is not None:
+                enter(m, function, [], {}, node)
+            elif closure is not None and not isinstance(function, Literal):
+                m.unknown_call(node, "closure", [receiver, closure])
+            m.emit(
+                OptimizerStep(
+                    *m.at(node), optimizer=receiver, closure=closure is not None, spelling=_receiver_spelling(node)
+                )
+            )
+            return Unknown(origin="call")
+        case "zero_grad":
+            m.emit(ZeroGrad(*m.at(node), target=receiver))
+            return Unknown(origin="call")
+        case "add_param_group":
+            m.emit(ParamGroupAdded(*m.at(node), optimizer=receiver, parameters=arguments.get(0, "param_group")))
+            return Unknown(origin="call")
+        case "backward":
+            loss = arguments.get(0, "loss")
+            _backward(m, node, loss)
+            return Unknown(origin="call")
+        case "state_dict" | "load_state_dict" | "register_step_post_hook" | "register_step_pre_hook" | "train" | "eval":
+            return Unknown(origin="call")
+    if any(word in name for word in words.ZERO_GRAD_WORDS):
+        m.emit(ZeroGrad(*m.at(node), target=receiver))
+        return Unknown(origin="call")
+    return _unknown(m, node, receiver, arguments, name=name)
+
+
+def _scaler_method(m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments) -> Value:
+    match name:
+        case "scale":
+            return arguments.positional[0] if arguments.positional else Unknown(origin="call")
+        case "step" if arguments.positional:
+            text = plain_spelling(arguments.nodes[0])
+            m.emit(OptimizerStep(*m.at(node), optimizer=arguments.positional[0], scaled=True, spelling=text))
+    return Unknown(origin="call")
+
+
+def _backward(m: Machine, node: Any, loss: Value | None) -> None:
+    roots = graph_of(loss)
+    m.emit(Backward(*m.at(node), loss=loss, roots=roots or None))
+
+
+def _tensor_method(
+    m: Machine, node: cst.Call, receiver: Tensor, name: str, arguments: Arguments, discarded: bool
+) -> Value:
+    operands = [receiver, *arguments.all()]
+    if name in ("backward",):
+        _backward(m, node, receiver)
+        return Unknown(origin="call")
+    if name in words.MOVES:
+        device = _move_target(m, name, arguments)
+        if discarded:
+            _discard(m, node, receiver, name)
+        moved = device if isinstance(device, Device) else (receiver.device if device is None else None)
+        m.emit(Moved(*m.at(node), target=receiver, device=moved))
+        return Tensor(
+            name=receiver.name,
+            site=m.site(node),
+            made_by="to",
+            graph=receiver.graph,
+            device=moved,
+            rank=receiver.rank,
+            certain=receiver.certain,
+        )
+    if name in words.CASTS or name in ("detach", "clone", "contiguous"):
+        if discarded and name != "contiguous":
+            _discard(m, node, receiver, name)
+        graph = frozenset() if name == "detach" else receiver.graph
+        return Tensor(
+            name=receiver.name,
+            site=m.site(node),
+            made_by=name,
+            graph=graph,
+            device=receiver.device if name != "type_as" else None,
+            rank=receiver.rank,
+            fresh=receiver.fresh,
+            certain=receiver.certain,
+        )
+    if name in words.DETACHING:
+        if name in ("item", "tolist", "numpy"):
+            return Unknown(origin="number")
+        return Tensor(made_by=name, device=receiver.device)
+    if name in (
+        "size",
+        "dim",
+        "numel",
+        "nelement",
+        "element_size",
+        "stride",
+        "is_contiguous",
+        "data_ptr",
+        "get_device",
+        "type",
+        "ndimension",
+    ):
+        return Unknown(origin="number")
+    if name in ("requires_grad_", "retain_grad", "register_hook"):
+        if name == "requires_grad_":
+            m.emit(GradientUsed(*m.at(node), target=receiver))
+        return receiver
+    if name.startswith("new_"):
+        return Tensor(site=m.site(node), made_by=name, device=receiver.device)
+    if name.endswith("_") and not name.endswith("__"):
+        combine(m, node, operands, "in-place")
+        receiver.graph |= frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
+        return receiver
+    if name in (
+        "matmul",
+        "mm",
+        "bmm",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "dot",
+        "where",
+        "lerp",
+        "pow",
+        "eq",
+        "ne",
+        "lt",
+        "gt",
+        "le",
+        "ge",
+        "__add__",
+    ):
+        return combine(m, node, operands, name)
+    rank: int | None = None
+    if name == "unsqueeze" and receiver.rank is not None:
+        rank = receiver.rank + 1
+    elif name in ("sum", "mean", "max", "min", "norm", "std", "prod") and not arguments.all():
+        rank = 0
+    graph = receiver.graph.union(*(graph_of(a) for a in arguments.all())) if arguments.all() else receiver.graph
+    return Tensor(
+        site=m.site(node),
+        made_by=name,
+        graph=graph,
+        device=receiver.device,
+        fresh=receiver.fresh if not any(_tensor_like(a) for a in arguments.all()) else None,
+        rank=rank,
+        certain=name
+        not in ("max", "min", "topk", "sort", "split", "chunk", "unbind", "values", "items", "keys", "median", "mode"),
+    )
+
+
+def _tensor_like(value: Value) -> bool:
+    return any(isinstance(o, Tensor) and o.fresh is None for o in value.options())
+
+
+def _discard(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
+    text = ""
+    if isinstance(node.func, cst.Attribute) and isinstance(node.func.value, (cst.Name, cst.Attribute)):
+        text = _spelling(node.func.value)
+    m.emit(Discarded(*m.at(node), receiver=receiver, method=name, receiver_text=text))
+
+
+def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: str, arguments: Arguments) -> Value:
+    match name:
+        case "append" | "add" | "appendleft" if arguments.positional:
+            receiver.items.append(arguments.positional[0])
+            receiver.open = True
+        case "extend" | "update" if arguments.positional:
+            one = only(arguments.positional[0])
+            receiver.items.extend(one.items if isinstance(one, Collection) else arguments.positional[:1])
+            receiver.open = True
+        case "insert" if len(arguments.positional) == 2:
+            receiver.items.append(arguments.positional[1])
+            receiver.open = True
+        case "pop" | "popleft":
+            receiver.open = True
+            return choice(receiver.items) if receiver.items else Unknown(origin="item")
+        case "copy":
+            return receiver
+    return Unknown(origin="call")
+
+
+def _mapping_method(m: Machine, node: cst.Call, receiver: Mapping, name: str, arguments: Arguments) -> Value:
+    match name:
+        case "items":
+            return Collection(kind="items", items=list(receiver.entries.values()), open=True)
+        case "values":
+            return Collection(kind="list", items=list(receiver.entries.values()), open=True)
+        case "get" | "pop" | "setdefault" if arguments.positional:
+            return item(m, receiver, only(arguments.positional[0]), node)
+        case "update" if arguments.positional:
+            one = only(arguments.positional[0])
+            if isinstance(one, Mapping):
+                receiver.entries.update(one.entries)
+            receiver.open = True
+            receiver.entries.update(arguments.keywords)
+        case "copy":
+            return receiver
+    return Unknown(origin="call")
+
+
+def _unknown_method(
+    m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments, discarded: bool
+) -> Value:
+    """A method of something whose class is not known: some words mean the same everywhere."""
+    first = only(arguments.positional[0]) if arguments.positional else None
+    if name in words.BACKWARD_METHODS or name == "backward":
+        loss: Value | None = (
+            arguments.positional[0] if arguments.positional and not isinstance(first, (Literal, Function)) else receiver
+        )
+        if (
+            loss is receiver
+            and isinstance(receiver, (Module, Instance))
+            and receiver.cls is not None
+            and receiver.cls.closed
+        ):
+            loss = None
+        _backward(m, node, loss)
+        return Unknown(origin="call")
+    if any(word in name for word in words.ZERO_GRAD_WORDS):
+        m.emit(ZeroGrad(*m.at(node), target=receiver if receiver.name or receiver.holders else Unknown(origin="call")))
+        m.unknown_call(node, name, [receiver, *arguments.all()])
+        return Unknown(origin="call")
+    if name in ("step", "optimizer_step") and any(
+        isinstance(o, Optimizer) for a in arguments.all() for o in a.options()
+    ):
+        optimizer = next(a for a in arguments.all() if any(isinstance(o, Optimizer) for o in a.options()))
+        text = plain_spelling(arguments.nodes[0]) if arguments.nodes and arguments.positional[0] is optimizer else ""
+        m.emit(OptimizerStep(*m.at(node), optimizer=optimizer, scaled=True, spelling=text))
+        return Unknown(origin="call")
+    if (
+        isinstance(receiver, Unknown)
+        and receiver.origin == "grad"
+        and name in ("zero_", "fill_", "detach_", "copy_", "mul_")
+    ):
+        m.emit(ZeroGrad(*m.at(node), target=receiver))
+        return receiver
+    if isinstance(receiver, Unknown) and not m.lookalike:
+        typed = _typed_by_use(m, receiver, name, arguments)
+        if typed is not None:
+            return call_method(m, node, typed, name, arguments, discarded)
+    if name == "scale" and len(arguments.all()) == 1:
+        return arguments.all()[0]
+    if name in (
+        "unscale_",
+        "update",
+        "clip_grad_norm_",
+        "clip_gradients",
+        "accumulate",
+        "autocast",
+        "no_sync",
+        "print",
+        "log",
+        "log_dict",
+    ):
+        return Unknown(origin="call")
+    if name == "unwrap_model" and arguments.positional:
+        return arguments.positional[0]
+    if name in words.IDENTITY_METHODS and any(
+        isinstance(o, (Module, Optimizer, Loader)) for a in arguments.all() for o in a.options()
+    ):
+        return _prepared(m, arguments)
+    if name in words.MOVES and isinstance(receiver, Unknown):
+        device = _move_target(m, name, arguments)
+        if words.named_like_model(receiver.name):
+            if isinstance(device, Device):
+                m.emit(Moved(*m.at(node), target=receiver, device=device))
+            return receiver
+        return Unknown(
+            name=receiver.name,
+            site=m.site(node),
+            origin="moved",
+            graph=receiver.graph,
+            device=device if isinstance(device, Device) else (receiver.device if device is None else None),
+            holds=receiver.holds,
+            holders=list(receiver.holders),
+        )
+    if name in words.CASTS or name in (
+        "size",
+        "dim",
+        "view",
+        "reshape",
+        "permute",
+        "transpose",
+        "squeeze",
+        "unsqueeze",
+        "contiguous",
+        "flatten",
+        "expand",
+        "repeat",
+        "clone",
+    ):
+        if isinstance(receiver, Unknown):
+            return Unknown(
+                name=receiver.name,
+                origin="tensor",
+                graph=receiver.graph,
+                device=receiver.device if name not in ("size", "dim", "type_as") else None,
+            )
+    if name in ("detach", "item", "cpu", "numpy", "tolist"):
+        return Unknown(
+            name=receiver.name, origin="tensor", device=getattr(receiver, "device", None) if name == "detach" else None
+        )
+    if name == "items" and isinstance(receiver, Unknown):
+        return Collection(kind="items", items=[item(m, receiver, None, node)], open=True)
+    if name == "values" and isinstance(receiver, Unknown):
+        return Collection(kind="list", items=[item(m, receiver, None, node)], open=True)
+    return _unknown(m, node, receiver, arguments, name=name)
+
+
+def _typed_by_use(m: Machine, receiver: Unknown, name: str, arguments: Arguments) -> Value | None:
+    """What an unknown value turns out to be by the method that is called on it."""
+    if receiver.origin in ("number", "state_dict", "exception", "string"):
+        return None
+    if name == "step" and words.named_like_optimizer(receiver.name) and len(arguments.all()) <= 1:
+        return promote(m, receiver, Optimizer(name=receiver.name, evidence=Evidence.NAME))
+    if name in ("parameters", "named_parameters") or (name in ("eval", "train") and _mode_call(name, arguments)):
+        return (
+            promote(m, receiver, Module(name=receiver.name, evidence=Evidence.USE, fresh=False))
+            if receiver.origin != "moved" or receiver.name
+            else None
+        )
+    return None
+
+
+def _mode_call(name: str, arguments: Arguments) -> bool:
+    if name == "eval":
+        return not arguments.all()
+    return (
+        len(arguments.all()) <= 1
+        and not arguments.starred
+        and all(
+            isinstance(only(a), Literal) and isinstance(getattr(only(a), "value", None), bool) for a in arguments.all()
+        )
+    )
+
+
+def _prepared(m: Machine, arguments: Arguments) -> Value:
+    for value in arguments.all():
+        for one in value.options():
+            if isinstance(one, (Module, Loader)):
+                m.heap[(one, "$device")] = Device(name="accelerator", kind="open")
+    given = arguments.positional
+    return given[0] if len(given) == 1 else Collection(kind="tuple", items=list(given), open=arguments.starred)
+
+
+# ------------------------------------------------------------------------------------------------------------- torch's own
+
+
+def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarded: bool = False) -> Value:
+    """Calls something imported or built in, by its dotted name."""
+    path = words.canonical(path)
+    if path.startswith("builtins."):
+        return _builtin(m, node, path[9:], arguments)
+    if path in words.SAME_MODEL or path in ("copy.copy",):
+        wrapped = arguments.get(0, "module") or arguments.get(-1, "model")
+        return wrapped if wrapped is not None and matters(wrapped) else Unknown(origin="call")
+    if words.is_module_api(path):
+        return _module(m, node, path, arguments)
+    if words.is_optimizer_api(path):
+        return _optimizer(m, node, path, arguments)
+    if words.is_scheduler_api(path):
+        return Scheduler(site=m.site(node), api=path, optimizer=arguments.get(0, "optimizer"))
+    if path.startswith("torch."):
+        return _torch(m, node, path, arguments, discarded)
+    last = path.rsplit(".", 1)[-1]
+    if path == "copy.deepcopy":
+        return _copied(m, arguments)
+    if path in ("sys.exit", "os._exit"):
+        m.tail = []
+        return Unknown(origin="call")
+    if (
+        last in ("tqdm", "trange", "track", "progress_bar", "log_every", "notebook_tqdm", "auto_tqdm", "master_bar")
+        and arguments.positional
+    ):
+        return next((a for a in arguments.positional if not isinstance(only(a), Literal)), arguments.positional[0])
+    if path in ("itertools.chain", "itertools.chain.from_iterable"):
+        return parameters_from(m, Collection(kind="chain", items=list(arguments.positional))) or Collection(
+            kind="list", items=[element_of(m, a, node) for a in arguments.positional], open=True
+        )
+    if path in ("itertools.islice", "itertools.cycle"):
+        return arguments.positional[0] if arguments.positional else Unknown(origin="call")
+    if path.startswith("numpy."):
+        return Unknown(origin="numpy")
+    if last == "DataLoader" and path.startswith(("torch_geometric.", "monai.", "dgl.")):
+        return Unknown(origin="loader")
+    if path in words.IDENTITY_CALLS:
+        return _prepared(m, arguments)
+    if last in ("optimizer_step",) and any(isinstance(only(a), Optimizer) for a in arguments.positional):
+        text = plain_spelling(arguments.nodes[0])
+        m.emit(OptimizerStep(*m.at(node), optimizer=arguments.positional[0], scaled=True, spelling=text))
+        return Unknown(origin="call")
+    if path.startswith("torchvision.models.") and last[:1].islower():
+        pretrained = Module(site=m.site(node), api=path, arguments=arguments.positional, keywords=arguments.keywords)
+        m.heap[(pretrained, "$device")] = CPU
+        return pretrained
+    if words.harmless(path):
+        graph = frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
+        if path == "apex.amp.scale_loss" and arguments.positional:
+            return arguments.positional[0]
+        return Unknown(
+            site=m.site(node), origin="torchvision" if path.startswith("torchvision.") else "call", graph=graph, name=""
+        )
+    return _unknown(m, node, None, arguments, name=path)
+
+
+def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Value:
+    given = arguments.positional
+    first = given[0] if given else None
+    match name:
+        case "enumerate" if first is not None:
+            return Collection(kind="enumerate", items=[first])
+        case "zip":
+            return Collection(kind="zip", items=list(given))
+        case "list" | "tuple" | "iter" | "reversed" | "sorted" | "set" if first is not None:
+            return first
+        case "next" if first is not None:
+            return element_of(m, first, node)
+        case "filter" if len(given) == 2:
+            one = only(given[1])
+            return (
+                Parameters(site=m.site(node), of=one.of, open=one.open, whole=False)
+                if isinstance(one, Parameters)
+                else given[1]
+            )
+        case "map" if len(given) == 2:
+            return Collection(
+                kind="list",
+                items=[call_value(m, node, given[0], Arguments([element_of(m, given[1], node)]))],
+                open=True,
+            )
+        case "getattr" if len(given) >= 2:
+            key = only(given[1])
+            if isinstance(key, Literal) and isinstance(key.value, str):
+                return attribute(m, given[0], key.value, node)
+            return Unknown(origin="attribute", holds=matters(given[0]), holders=[given[0]])
+        case "setattr" if len(given) == 3:
+            key = only(given[1])
+            if isinstance(key, Literal) and isinstance(key.value, str):
+                set_attribute(m, given[0], key.value, given[2], node)
+            else:
+                for one in given[0].options():
+                    link(given[2], one)
+                    if isinstance(one, (Module, Unknown)):
+                        m.emit(AttributeSet(*m.at(node), owner=one, attribute="", value=given[2]))
+            return Unknown(origin="call")
+        case "sum" if first is not None:
+            one = only(first)
+            graph = graph_of(first)
+            if isinstance(one, Collection) and one.items and all(isinstance(only(i), Tensor) for i in one.items):
+                return Tensor(site=m.site(node), made_by="sum", graph=graph)
+            return Unknown(origin="call", graph=graph)
+        case "exit" | "quit":
+            m.tail = []
+            return Unknown(origin="call")
+        case "super":
+            return Unknown(name="super()", origin="super", holds=True)
+        case "float" | "int" | "len" | "str" | "bool" | "range" | "print" | "isinstance" | "hasattr":
+            return Unknown(origin="number")
+        case "dict":
+            return Mapping(entries=dict(arguments.keywords), open=bool(given) or arguments.starred)
+        case "exec" | "eval":
+            m.unknown_call(node, name, list(m.active.locals.values()))
+            return Unknown(origin="call")
+    graph = frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
+    return Unknown(origin="call", graph=graph)
+
+
+def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
+    made = Module(site=m.site(node), api=path, arguments=arguments.positional, keywords=arguments.keywords)
+    inner: list[Value] = []
+    for given in arguments.all():
+        one = only(given)
+        inner.extend(
+            one.items if isinstance(one, Collection) else one.entries.values() if isinstance(one, Mapping) else [given]
+        )
+    made.inner = (
+        [i for i in inner if any(isinstance(o, (Module, Unknown)) for o in i.options())]
+        if path in words.CONTAINERS
+        else []
+    )
+    for child in made.inner:
+        for option in child.options():
+            link(option, made)
+    m.heap[(made, "$device")] = (
+        CPU if not arguments.starred and "device" not in arguments.keywords else Unknown(origin="device")
+    )
+    return made
+
+
+def _optimizer(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
+    given = arguments.get(0, "params")
+    made = Optimizer(site=m.site(node), api=path, parameters=parameters_from(m, given) if given is not None else None)
+    m.emit(OptimizerBuilt(*m.at(node), optimizer=made))
+    return made
+
+
+def parameters_from(m: Machine, value: Value | None) -> Parameters | Any:
+    """What an optimizer was given -> whose parameters; None when nothing of it is known."""
+    if value is None:
+        return None
+    options = value.options()
+    if len(options) > 1:
+        value = Collection(kind="chain", items=list(options), open=True)
+    one = only(value)
+    match one:
+        case Parameters():
+            return one
+        case Tensor():
+            return Parameters(of=[one], whole=True)
+        case Module():
+            return Parameters(of=[one])
+        case Mapping(entries=entries):
+            return parameters_from(m, entries.get("params"))
+        case Collection(items=items):
+            found = Parameters(of=[], open=one.open and one.kind != "list", whole=one.kind != "list")
+            for part in items:
+                known = parameters_from(m, part)
+                if known is None:
+                    found.open = True
+                    continue
+                found.of.extend(known.of)
+                found.open = found.open or known.open
+                found.whole = found.whole and known.whole
+            return found if found.of else None
+        case Unknown() if one.holders:
+            owner = next((h for h in one.holders if isinstance(h, (Module, Parameters))), None)
+            if isinstance(owner, Parameters):
+                return Parameters(of=owner.of, whole=False)
+    return None
+
+
+def _copied(m: Machine, arguments: Arguments) -> Value:
+    first = only(arguments.positional[0]) if arguments.positional else None
+    match first:
+        case Module():
+            made = Module(
+                cls=first.cls,
+                api=first.api,
+                arguments=first.arguments,
+                keywords=first.keywords,
+                inner=first.inner,
+                evidence=first.evidence,
+                fresh=False,
+            )
+            known = m.heap.get((first, "$device"))
+            if known is not None:
+                m.heap[(made, "$device")] = known
+            return made
+        case Tensor():
+            return Tensor(made_by="deepcopy", device=first.device, rank=first.rank, fresh=first.fresh)
+    return Unknown(origin="call")
+
+
+def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarded: bool) -> Value:
+    last = path.rsplit(".", 1)[1]
+    match path:
+        case "torch.no_grad" | "torch.inference_mode":
+            mode = only(arguments.get(0, "mode")) if arguments.all() else Literal(value=True)
+            return GradContext(
+                mode=(Grad.OFF if mode.value else Grad.DEFAULT) if isinstance(mode, Literal) else Grad.UNKNOWN
+            )
+        case "torch.enable_grad":
+            return GradContext(mode=Grad.ON)
+        case "torch.set_grad_enabled":
+            flag = only(arguments.get(0, "mode"))
+            switched = (Grad.ON if flag.value else Grad.OFF) if isinstance(flag, Literal) else Grad.UNKNOWN
+            if discarded:
+                m.emit(GradSwitched(*m.at(node), mode=switched))
+                m.grad = switched
+            return GradContext(mode=switched)
+        case "torch.nn.Parameter" | "torch.nn.UninitializedParameter" | "torch.nn.Buffer":
+            return _parameter(m, node, arguments, path != "torch.nn.Buffer")
+        case "torch.utils.data.DataLoader":
+            return Loader(
+                site=m.site(node),
+                dataset=arguments.get(0, "dataset"),
+                arguments=arguments.positional,
+                keywords=arguments.keywords,
+            )
+        case "torch.amp.GradScaler":
+            return Scaler(site=m.site(node))
+        case "torch.device":
+            given = arguments.get(0, "type")
+            known = as_device(given) if given is not None else None
+            return Device(
+                kind=known.kind if known is not None and isinstance(only(given), (Literal, Device)) else "open"
+            )
+        case "torch.save":
+            value = arguments.get(0, "obj")
+            if value is not None:
+                site = m.site(arguments.nodes[0]) if arguments.nodes else None
+                m.emit(Saved(*m.at(node), value=value, argument=site))
+            return Unknown(origin="call")
+        case "torch.load":
+            return Unknown(site=m.site(node), origin="load")
+        case "torch.autograd.backward":
+            _backward(m, node, arguments.get(0, "tensors"))
+            return Unknown(origin="call")
+        case "torch.autograd.grad":
+            m.emit(GradientUsed(*m.at(node), target=arguments.get(1, "inputs")))
+            return Unknown(origin="call", graph=graph_of(arguments.get(0, "outputs")))
+        case "torch.set_default_device" | "torch.set_default_tensor_type":
+            m.fields.setdefault(m.api("torch"), {})["$default_device"] = Unknown(origin="device")
+            return Unknown(origin="call")
+        case "torch.autograd.Variable":
+            return arguments.positional[0] if arguments.positional else Unknown(origin="call")
+    if path in words.FACTORIES or path in words.FROM_CPU:
+        return _factory(m, node, path, arguments)
+    if last.endswith("_like") and arguments.positional:
+        source = only(arguments.positional[0])
+        given = arguments.keywords.get("device")
+        device = (
+            as_device(given)
+            if given is not None
+            else (source.device if isinstance(source, (Tensor, Unknown)) else None)
+        )
+        return Tensor(
+            site=m.site(node), made_by=path, device=device, rank=source.rank if isinstance(source, Tensor) else None
+        )
+    if path.startswith("torch.cuda.") and last.endswith("Tensor"):
+        return Tensor(site=m.site(node), made_by=path, device=Device(kind="cuda"))
+    if path.startswith(("torch.nn.utils.", "torch.nn.init.")):
+        return (
+            arguments.positional[0]
+            if arguments.positional and path.startswith("torch.nn.init.")
+            else Unknown(origin="call")
+        )
+    functional = path.startswith("torch.nn.functional.")
+    operands: list[Value] = []
+    for given in arguments.all():
+        one = only(given)
+        operands.extend(one.items if isinstance(one, Collection) else [given])
+    if (functional and last in words.FUNCTIONAL_LOSSES) or last in words.COMBINING:
+        tensors = [o for o in operands if isinstance(only(o), (Tensor, Unknown, Choice))]
+        result = combine(m, node, tensors, last)
+        if isinstance(result, Tensor):
+            result.made_by = path
+            result.rank = 0 if functional else result.rank
+            return result
+        return Tensor(
+            site=m.site(node),
+            made_by=path,
+            graph=graph_of(result),
+            certain=True,
+            device=getattr(result, "device", None),
+        )
+    if (
+        functional
+        or (path.count(".") == 1 and last.islower())
+        or path.startswith(("torch.special.", "torch.fft.", "torch.linalg."))
+    ):
+        if last in _NOT_TENSOR_RESULT:
+            return Unknown(origin="number")
+        graph = frozenset().union(*(graph_of(o) for o in operands)) if operands else frozenset()
+        if last in ("linear", "bilinear", "embedding", "conv1d", "conv2d", "conv3d") and functional:
+            combine(m, node, [o for o in operands if isinstance(only(o), (Tensor, Unknown))], last)
+        first = operands[0] if operands else None
+        fresh = t.fresh if first is not None and isinstance(t := only(first), Tensor) else None
+        return Tensor(
+            site=m.site(node),
+            made_by=path,
+            graph=frozenset() if last in words.DETACHING else graph,
+            device=device_of(first) if first is not None else None,
+            fresh=fresh,
+            certain=last in _ONE_TENSOR
+            or (first is not None and isinstance(only(first), Tensor) and last not in _SEVERAL_RESULTS),
+        )
+    if words.harmless(path):
+        return Unknown(
+            site=m.site(node),
+            origin="call",
+            graph=frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset(),
+        )
+    return _unknown(m, node, None, arguments, name=path)
+
+
+_NOT_TENSOR_RESULT = frozenset(
+    """
+    manual_seed is_tensor device save load compile seed get_rng_state set_rng_state typename numel is_grad_enabled allclose equal
+    set_num_threads get_num_threads get_default_dtype set_default_dtype is_floating_point is_complex set_printoptions
+    use_deterministic_algorithms set_float32_matmul_precision finfo iinfo memory_allocated Size dtype Generator
+    """.split()
+)
+_SEVERAL_RESULTS = frozenset(
+    {
+        "max",
+        "min",
+        "topk",
+        "sort",
+        "split",
+        "chunk",
+        "unbind",
+        "svd",
+        "qr",
+        "eig",
+        "lu",
+        "median",
+        "mode",
+        "unique",
+        "broadcast_tensors",
+        "meshgrid",
+        "tensor_split",
+        "kthvalue",
+    }
+)
+_ONE_TENSOR = frozenset(
+    {
+        "relu",
+        "sigmoid",
+        "tanh",
+        "softmax",
+        "log_softmax",
+        "exp",
+        "log",
+        "sqrt",
+        "abs",
+        "clamp",
+        "mean",
+        "sum",
+        "flatten",
+        "unsqueeze",
+        "transpose",
+        "permute",
+        "nonzero",
+        "bernoulli",
+        "normal",
+        "multinomial",
+    }
+)
+
+
+def _parameter(m: Machine, node: cst.Call, arguments: Arguments, trainable: bool) -> Value:
+    data = arguments.get(0, "data")
+    one = only(data) if data is not None else None
+    device = one.device if isinstance(one, Tensor) else None
+    flag = only(arguments.get(1, "requires_grad"))
+    made = Tensor(
+        site=m.site(node),
+        made_by="parameter",
+        device=device,
+        parameter=trainable,
+        rank=one.rank if isinstance(one, Tensor) else None,
+        data=m.site(arguments.nodes[0]) if arguments.nodes else None,
+    )
+    if not (isinstance(flag, Literal) and flag.value is False) and trainable:
+        made.graph = frozenset({made})
+    return made
+
+
+def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
+    """A tensor made here: on the CPU unless the call or a default says otherwise."""
+    given = arguments.keywords.get("device")
+    device: Device | None
+    if given is not None:
+        one = only(given)
+        device = CPU if isinstance(one, Literal) and one.value is None else as_device(given)
+    elif (
+        arguments.starred
+        or "out" in arguments.keywords
+        or m.fields.get(m.api("torch"), {}).get("$default_device") is not None
+    ):
+        device = None
+    else:
+        device = CPU
+    form = "data" if path in words.FROM_CPU else words.FACTORIES[path]
+    first = (
+        arguments.positional[0]
+        if arguments.positional
+        else arguments.keywords.get("size", arguments.keywords.get("data"))
+    )
+    rank: int | None = form if isinstance(form, int) else None
+    known = only(first) if first is not None else None
+    match form:
+        case "shape":
+            if isinstance(known, Collection):
+                rank = None if known.open else len(known.items)
+                if path.endswith("Tensor") and known.kind == "list":
+                    rank = _nesting(known)
+            elif len(arguments.positional) > 1:
+                rank = len(arguments.positional)
+            elif isinstance(known, Literal):
+                rank = 1
+            elif path.endswith("Tensor") and isinstance(known, (Tensor, Unknown)):
+                device = device if isinstance(known, Unknown) and known.origin in ("numpy", "number") else None
+        case "first":
+            rank = len(known.items) if isinstance(known, Collection) and not known.open else None
+        case "size":
+            shape = next((a for a in map(only, arguments.all()) if isinstance(a, Collection)), None)
+            rank = len(shape.items) if shape is not None and not shape.open else None
+        case "data":
+            match known:
+                case Literal():
+                    rank = 0
+                case Collection():
+                    rank = _nesting(known)
+                    if any(not isinstance(only(i), Literal) and graph_of(i) for i in known.items):
+                        device = None
+                case Unknown(origin="numpy" | "number"):
+                    pass
+                case _ if path not in words.FROM_CPU:
+                    device = None if given is None else device  # torch.tensor(t) keeps the device of a tensor t
+    site = m.site(node)
+    return Tensor(site=site, made_by=path, device=device, rank=rank, fresh=site)
+
+
+def _nesting(value: Collection) -> int | None:
+    depth, one = 1, value
+    while one.items:
+        inner = only(one.items[0])
+        if isinstance(inner, Literal):
+            return depth
+        if not isinstance(inner, Collection):
+            return None
+        depth, one = depth + 1, inner
+        if depth > 8:
+            return None
+    return depth if one.items else 1
+
+
+def batch_device(m: Machine, loader: Loader) -> Device | None:
+    """The device of what a loader yields: the CPU when its data certainly lies there."""
+    known = m.heap.get((loader, "$device"))
+    if known is not None:
+        one = only(known)
+        return one if isinstance(one, Device) else None
+    if "collate_fn" in loader.keywords:
+        return None
+    return CPU if loader.dataset is not None and _on_cpu(m, loader.dataset) else None
+
+
+def _on_cpu(m: Machine, dataset: Value) -> bool:
+    for one in dataset.options():
+        match one:
+            case Unknown(origin="torchvision"):
+                continue
+            case Tensor(device=device) if device is not None and device.kind == "cpu":
+                continue
+            case Collection(items=items) if items and all(_on_cpu(m, i) for i in items):
+                continue
+            case Instance(cls=cls) if (
+                cls is not None and cls.closed and not cls.words & {"cuda", "to", "device", "gpu"}
+            ):
+                continue
+        return False
+    return True
+
+
+_ = unpack

@@ -1,0 +1,625 @@
+"""What an expression is worth: syntax -> `Value`, telling the events that evaluating it brings about."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+import libcst as cst
+
+from torchlint.facts import (
+    Api,
+    Choice,
+    Class,
+    Collection,
+    Combined,
+    Device,
+    Function,
+    FunctionInfo,
+    GradContext,
+    GradientUsed,
+    Instance,
+    Literal,
+    Loader,
+    Mapping,
+    Module,
+    Optimizer,
+    Parameters,
+    Site,
+    Tensor,
+    Unknown,
+    Value,
+)
+from torchlint.semantics.machine import Machine, choice, graph_of, link, matters, only
+from torchlint.semantics.vocabulary import TENSOR_HINTS
+from torchlint.semantics.walk import children
+
+_BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
+_CONSTANTS = {"True": True, "False": False, "None": None}
+CPU = Device(name="cpu", kind="cpu")
+
+
+def ev(m: Machine, node: Any) -> Value:
+    """Evaluates an expression."""
+    m.steps += 1
+    handler = _HANDLERS.get(type(node))
+    if handler is not None:
+        return handler(m, node)
+    for child in children(node):  # a form that says nothing itself may still hold calls
+        if isinstance(child, cst.BaseExpression):
+            ev(m, child)
+    return Unknown(origin="expression")
+
+
+def _name(m: Machine, node: cst.Name) -> Value:
+    name: str = node.value
+    if name in _CONSTANTS:
+        return Literal(value=_CONSTANTS[name])
+    found = m.lookup(name)
+    if found is not None:
+        return found
+    if name in _BUILTINS:
+        return m.api("builtins." + name)
+    for star in m.stars:
+        if star.startswith("torch"):
+            return m.api(f"{star}.{name}")
+    missing = Unknown(name=name, origin="global")
+    m.module.locals[name] = missing  # the same unknown each time it is asked for
+    return missing
+
+
+def _attribute(m: Machine, node: cst.Attribute) -> Value:
+    return attribute(m, ev(m, node.value), node.attr.value, node)
+
+
+def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
+    """`owner.name`."""
+    match owner:
+        case Api(path=path):
+            return m.api(f"{path}.{name}")
+        case Choice():
+            options = owner.options()
+            if len(options) == 1:
+                return attribute(m, options[0], name, node)
+            return choice([attribute(m, one, name, node) for one in options])
+        case Module() | Instance():
+            return object_attribute(m, owner, name, node)
+        case Tensor():
+            return _tensor_attribute(m, owner, name, node)
+        case Class(info=info) if info is not None:
+            method = info.method(name)
+            if method is not None:
+                return Function(name=name, info=method)
+            return m.field_of(owner, name) or m.derive(owner, name, class_attribute(m, owner, name))
+        case Device() | Literal():
+            return Unknown(origin="attribute")
+    found = m.field_of(owner, name)
+    if found is not None:
+        return found
+    if name in ("data", "T", "mT") and isinstance(owner, Unknown):
+        return (
+            owner
+            if name != "data" or owner.origin == "grad"
+            else Unknown(name=owner.name, origin="attribute", device=owner.device)
+        )
+    if name == "device":
+        return m.derive(owner, name, Device(name=f"{owner.name}.device", kind="tensor"))
+    if name == "grad" and isinstance(owner, Unknown):
+        m.emit(GradientUsed(*m.at(node), target=owner))
+        return m.derive(owner, name, Unknown(name=f"{owner.name}.grad", origin="grad", holders=[owner]))
+    fresh = Unknown(
+        name=f"{owner.name}.{name}" if owner.name else "", origin="attribute", graph=_graph_if_tensor(owner, name)
+    )
+    if isinstance(owner, Unknown):
+        fresh.device = owner.device if name not in TENSOR_HINTS else None
+        if not owner.name and not owner.holds:
+            return fresh  # a temporary that nothing was handed to: no one can ask again
+        owner.holds = owner.holds or owner.origin in ("parameter", "attribute", "global")
+    link(fresh, owner)
+    return m.derive(owner, name, fresh)
+
+
+def _graph_if_tensor(owner: Value, name: str) -> frozenset[Value]:
+    if name in ("shape", "device", "dtype", "size", "data", "ndim", "is_cuda"):
+        return frozenset()
+    return graph_of(owner)
+
+
+def class_attribute(m: Machine, owner: Class, name: str) -> Value:
+    """A value set in a class body, where it is a plain constant; otherwise unknown."""
+    info = owner.info
+    if info is not None and info.node is not None:
+        for statement in info.node.body.body:
+            for small in getattr(statement, "body", ()):
+                match small:
+                    case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=target))], value=value) if (
+                        target == name
+                    ):
+                        if isinstance(value, (cst.SimpleString, cst.Integer, cst.Float, cst.Name)):
+                            return ev(m, value)
+    return Unknown(name=f"{owner.name}.{name}", origin="attribute")
+
+
+def object_attribute(m: Machine, owner: Module | Instance, name: str, node: Any) -> Value:
+    """An attribute of an object whose class may be known: set before, a method, set by a method we have not run yet."""
+    found = m.field_of(owner, name)
+    if found is not None:
+        return found
+    cls = owner.cls
+    if cls is not None:
+        from torchlint.semantics.functions import construct, decoration, enter, inherited_attribute
+
+        method = cls.method(name)
+        if method is not None:
+            bound = Function(name=name, info=method, receiver=owner)
+            if decoration(m, method).is_property:
+                return enter(m, bound, [], {}, node)
+            return bound
+        construct(m, owner)
+        found = m.field_of(owner, name)
+        if found is not None:
+            return found
+        found = inherited_attribute(m, owner, cls, name)
+        if found is not None:
+            return m.derive(owner, name, found)
+    if isinstance(owner, Module):
+        if name == "module" and cls is None:
+            return owner
+        if name == "training":
+            return Unknown(name="training", origin="attribute")
+        if name == "device":
+            return m.derive(owner, name, Device(name=f"{owner.name}.device", kind="tensor"))
+        if name in ("weight", "bias") and cls is None and owner.api:
+            parameter = Tensor(
+                name=f"{owner.name}.{name}", made_by="parameter", graph=frozenset({owner}), parameter=True
+            )
+            link(parameter, owner)
+            return m.derive(owner, name, parameter)
+    fresh = Unknown(name=f"{owner.name or 'self'}.{name}", origin="attribute", holds=True)
+    link(fresh, owner)
+    return m.derive(owner, name, fresh)
+
+
+def _tensor_attribute(m: Machine, owner: Tensor, name: str, node: Any) -> Value:
+    match name:
+        case "data":
+            known = m.field_of(owner, name)
+            return known or m.derive(
+                owner, name, Tensor(name=owner.name, made_by="data", device=owner.device, rank=owner.rank)
+            )
+        case "T" | "mT" | "H" | "real" | "imag":
+            return Tensor(
+                name=owner.name,
+                made_by=name,
+                graph=owner.graph,
+                device=owner.device,
+                rank=owner.rank,
+                fresh=owner.fresh,
+            )
+        case "grad":
+            m.emit(GradientUsed(*m.at(node), target=owner))
+            return Unknown(name=f"{owner.name}.grad", origin="grad", holders=[owner])
+        case "device":
+            return (
+                owner.device
+                or m.field_of(owner, name)
+                or m.derive(owner, name, Device(name=f"{owner.name}.device", kind="tensor"))
+            )
+        case "shape" | "dtype" | "ndim" | "is_cuda" | "requires_grad" | "layout" | "is_leaf":
+            return Unknown(origin="attribute")
+    known = m.field_of(owner, name)
+    if known is not None:
+        return known
+    # a field of what was taken for a tensor, such as `output.logits`
+    return m.derive(
+        owner, name, Unknown(name=f"{owner.name}.{name}", origin="attribute", graph=owner.graph, device=owner.device)
+    )
+
+
+def _string(m: Machine, node: Any) -> Value:
+    try:
+        return Literal(value=ast.literal_eval(node.value))
+    except (ValueError, SyntaxError):
+        return Literal(value=node.value)
+
+
+def _number(m: Machine, node: Any) -> Value:
+    try:
+        return Literal(value=ast.literal_eval(node.value))
+    except (ValueError, SyntaxError):
+        return Unknown(origin="number")
+
+
+def _tuple(m: Machine, node: Any) -> Value:
+    kind = {cst.Tuple: "tuple", cst.List: "list", cst.Set: "set"}[type(node)]
+    items: list[Value] = []
+    is_open = False
+    for element in node.elements:
+        value = ev(m, element.value)
+        if isinstance(element, cst.StarredElement):
+            is_open = True
+            inner = only(value)
+            items.extend(inner.items if isinstance(inner, Collection) else [value])
+        else:
+            items.append(value)
+    return Collection(kind=kind, items=items, open=is_open)
+
+
+def _dict(m: Machine, node: cst.Dict) -> Value:
+    mapping = Mapping()
+    for element in node.elements:
+        value = ev(m, element.value)
+        if isinstance(element, cst.DictElement):
+            key = only(ev(m, element.key))
+            if isinstance(key, Literal) and isinstance(key.value, (str, int)):
+                mapping.entries[str(key.value)] = value
+                continue
+        mapping.open = True
+        mapping.entries[f"*{len(mapping.entries)}"] = value
+    return mapping
+
+
+def _binary(m: Machine, node: cst.BinaryOperation) -> Value:
+    left, right = ev(m, node.left), ev(m, node.right)
+    if isinstance(node.operator, cst.Add):
+        one, other = only(left), only(right)
+        if isinstance(one, Collection) and isinstance(other, Collection):
+            return Collection(kind=one.kind, items=[*one.items, *other.items], open=one.open or other.open)
+        if isinstance(one, Parameters) or isinstance(other, Parameters):
+            from torchlint.semantics.calls import parameters_from
+
+            return parameters_from(m, Collection(kind="chain", items=[left, right]))
+    return combine(m, node, [left, right], type(node.operator).__name__)
+
+
+def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Value:
+    """Tensors meet: tells so where a device is known, and gives the result, which carries all their graphs."""
+    devices = [d for o in operands if (d := device_of(o)) is not None]
+    graph: frozenset[Value] = frozenset().union(*(graph_of(o) for o in operands)) if operands else frozenset()
+    tensors = [o for o in operands if isinstance(only(o), Tensor)]
+    if devices:
+        m.emit(Combined(*m.at(node), operands=operands, operation=operation, devices=[device_of(o) for o in operands]))
+    if tensors:
+        plain = all(isinstance(t := only(o), Literal) or (isinstance(t, Tensor) and t.fresh) for o in operands)
+        fresh = next((t.fresh for o in tensors if isinstance(t := only(o), Tensor)), None) if plain else None
+        ranks = [t.rank for o in tensors if isinstance(t := only(o), Tensor)]
+        rank = max((r for r in ranks if r is not None), default=None) if None not in ranks else None
+        return Tensor(
+            name="",
+            site=m.site(node),
+            made_by="operation",
+            graph=graph,
+            device=joined_device(operands),
+            fresh=fresh,
+            rank=rank,
+        )
+    return Unknown(
+        origin="operation", graph=graph, device=devices[0] if devices and len(devices) == len(operands) else None
+    )
+
+
+def device_of(value: Value) -> Device | None:
+    """The device a tensor is certainly on (`open` when it was moved to a device chosen at run time), None when unknown."""
+    found: Device | None = None
+    for one in value.options():
+        match one:
+            case Tensor(device=device) | Unknown(device=device):
+                if device is None:
+                    return None
+                if found is not None and found is not device and found.kind != device.kind:
+                    return None
+                found = device
+            case _:
+                return None
+    return found
+
+
+def joined_device(operands: list[Value]) -> Device | None:
+    """The device of a result: that of the operands with dimensions, unknown when one of them is."""
+    found: Device | None = None
+    for operand in operands:
+        one = only(operand)
+        if isinstance(one, Literal):
+            continue
+        if isinstance(one, Tensor) and one.rank == 0 and one.fresh:
+            continue
+        device = device_of(operand)
+        if device is None:
+            return None
+        if found is None or found.kind == "cpu":
+            found = device
+    return found
+
+
+def _unary(m: Machine, node: cst.UnaryOperation) -> Value:
+    value = ev(m, node.expression)
+    one = only(value)
+    if isinstance(node.operator, cst.Not):
+        if isinstance(one, Literal):
+            return Literal(value=not one.value)
+        return Unknown(origin="operation")
+    if isinstance(one, Tensor):
+        return combine(m, node, [value], "unary")
+    if isinstance(one, Literal) and isinstance(node.operator, cst.Minus) and isinstance(one.value, (int, float)):
+        return Literal(value=-one.value)
+    return Unknown(origin="operation", graph=graph_of(value))
+
+
+def _comparison(m: Machine, node: cst.Comparison) -> Value:
+    left = ev(m, node.left)
+    values = [left]
+    values.extend(ev(m, c.comparator) for c in node.comparisons)
+    if len(values) == 2:
+        one, other = only(values[0]), only(values[1])
+        operator = node.comparisons[0].operator
+        if isinstance(one, Literal) and isinstance(other, Literal):
+            match operator:
+                case cst.Equal() | cst.Is():
+                    return Literal(value=one.value == other.value)
+                case cst.NotEqual() | cst.IsNot():
+                    return Literal(value=one.value != other.value)
+        elif (
+            isinstance(other, Literal)
+            and other.value is None
+            and isinstance(one, (Module, Optimizer, Tensor, Loader, Parameters))
+        ):
+            match operator:
+                case cst.Is():
+                    return Literal(value=False)
+                case cst.IsNot():
+                    return Literal(value=True)
+        if isinstance(
+            operator, (cst.LessThan, cst.GreaterThan, cst.LessThanEqual, cst.GreaterThanEqual, cst.Equal, cst.NotEqual)
+        ):
+            if isinstance(one, Tensor) or isinstance(other, Tensor):
+                result = combine(m, node, values, "compare")
+                if isinstance(result, Tensor):
+                    result.graph = frozenset()
+                return result
+    return Unknown(origin="comparison")
+
+
+def _boolean(m: Machine, node: cst.BooleanOperation) -> Value:
+    left = ev(m, node.left)
+    outcome = truth(left) if _prunable(m) else None
+    is_and = isinstance(node.operator, cst.And)
+    if outcome is not None and outcome is not is_and:
+        return left
+    found: list[Value] = []
+    if outcome is None:
+        m.branch([lambda: None, lambda: found.append(ev(m, node.right))])
+        return choice([left, *found]) if found else left
+    return ev(m, node.right)
+
+
+def truth(value: Value) -> bool | None:
+    """Whether a value counts as true, where that is certain."""
+    if type(value) is Choice:
+        return None  # several paths, or a variable that the loop around may yet change
+    match value:
+        case Literal(value=constant):
+            return bool(constant)
+        case Module() | Optimizer() | Loader() | Function() | Instance(cls=None):
+            return True
+    return None
+
+
+def _conditional(m: Machine, node: cst.IfExp) -> Value:
+    outcome = decided(m, node.test)
+    if outcome is not None:
+        return ev(m, node.body if outcome else node.orelse)
+    found: list[Value] = []
+    m.branch([lambda: found.append(ev(m, node.body)), lambda: found.append(ev(m, node.orelse))])
+    if all(isinstance(only(f), (Literal, Device)) for f in found):
+        from torchlint.semantics.calls import as_device
+
+        devices = [as_device(f) for f in found]
+        if all(d is not None for d in devices) and len({d.kind for d in devices if d}) > 1:
+            return Device(kind="open")
+    return choice(found) if found else Unknown(origin="operation")
+
+
+def _prunable(m: Machine) -> bool:
+    """True when a constant test decides: inside functions, where it comes from the call's own arguments."""
+    return m.active.info is not None
+
+
+def _subscript(m: Machine, node: cst.Subscript) -> Value:
+    owner = ev(m, node.value)
+    index: Value | None = None
+    for element in node.slice:
+        part = element.slice
+        if isinstance(part, cst.Index):
+            index = ev(m, part.value)
+        else:
+            for child in children(part):
+                if isinstance(child, cst.BaseExpression):
+                    ev(m, child)
+    if len(node.slice) != 1:
+        index = None
+    return item(m, owner, only(index) if index is not None else None, node)
+
+
+def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
+    """`owner[index]`; `index` None when it is a slice or unknown."""
+    match owner:
+        case Choice():
+            return choice([item(m, one, index, node) for one in owner.options()])
+        case Collection(items=items):
+            if (
+                isinstance(index, Literal)
+                and type(index.value) is int
+                and not owner.open
+                and -len(items) <= index.value < len(items)
+            ):
+                return items[index.value]
+            return choice(items) if items else Unknown(origin="item")
+        case Mapping(entries=entries):
+            if isinstance(index, Literal) and str(index.value) in entries:
+                return entries[str(index.value)]
+            return (
+                choice(entries.values()) if entries and index is None else Unknown(origin="item", holds=matters(owner))
+            )
+        case Tensor():
+            return Tensor(
+                name=owner.name,
+                site=m.site(node),
+                made_by="item",
+                graph=owner.graph,
+                device=owner.device,
+                fresh=owner.fresh,
+                certain=owner.certain,
+            )
+        case Module():
+            key = f"[{index.value}]" if isinstance(index, Literal) else "[]"
+            if not owner.cls and isinstance(index, Literal) and type(index.value) is int and owner.inner:
+                if owner.api in ("torch.nn.Sequential", "torch.nn.ModuleList") and -len(
+                    owner.inner
+                ) <= index.value < len(owner.inner):
+                    known = m.field_of(owner, key)
+                    return known if known is not None else owner.inner[index.value]
+            return _member(m, owner, key, node)
+        case Api() | Literal() | Class():
+            return owner if isinstance(owner, (Api, Class)) else Unknown(origin="item")
+        case Unknown(name="", holds=False):
+            return Unknown(origin="item", graph=owner.graph, device=owner.device)
+    return _member(m, owner, f"[{index.value!r}]" if isinstance(index, Literal) else "[]", node)
+
+
+def _member(m: Machine, owner: Value, key: str, node: Any) -> Value:
+    found = m.field_of(owner, key)
+    if found is not None:
+        return found
+    fresh = Unknown(name=owner.name + key, origin="item", graph=graph_of(owner), holds=matters(owner))
+    if isinstance(owner, Unknown):
+        fresh.device = owner.device
+    link(fresh, owner)
+    return m.derive(owner, key, fresh)
+
+
+def _lambda(m: Machine, node: cst.Lambda) -> Value:
+    info = m.outline.functions.get(id(node))
+    if info is None:
+        info = FunctionInfo(
+            name="<lambda>",
+            site=Site(node, m.statement, m.suite),
+            parameters=tuple(p.name.value for p in node.params.params),
+            node=node,
+            outer=m.active.info,
+        )
+        m.outline.functions[id(node)] = info
+    closure = Function(name="<lambda>", info=info)
+    m.closures[closure] = m.active
+    return closure
+
+
+def _comprehension(m: Machine, node: Any) -> Value:
+    from torchlint.semantics.flow import run_comprehension
+
+    return run_comprehension(m, node)
+
+
+def _formatted(m: Machine, node: cst.FormattedString) -> Value:
+    for part in node.parts:
+        if isinstance(part, cst.FormattedStringExpression) and not isinstance(
+            part.expression, (cst.Name, cst.Attribute)
+        ):
+            ev(m, part.expression)
+    return Unknown(origin="string")
+
+
+def _named(m: Machine, node: cst.NamedExpr) -> Value:
+    from torchlint.semantics.flow import assign
+
+    value = ev(m, node.value)
+    assign(m, node.target, value, node)
+    return value
+
+
+def _await(m: Machine, node: cst.Await) -> Value:
+    return ev(m, node.expression)
+
+
+def _yield(m: Machine, node: cst.Yield) -> Value:
+    value: Value = Unknown(origin="yield")
+    if isinstance(node.value, cst.From):
+        value = ev(m, node.value.item)
+    elif node.value is not None:
+        value = ev(m, node.value)
+    handler = m.active.on_yield
+    if handler is not None:
+        handler(value)
+    return Unknown(origin="yield")
+
+
+def _call(m: Machine, node: cst.Call) -> Value:
+    from torchlint.semantics.calls import call
+
+    return call(m, node)
+
+
+def _nothing(m: Machine, node: Any) -> Value:
+    return Unknown(origin="expression")
+
+
+def _starred(m: Machine, node: Any) -> Value:
+    return ev(m, node.value)
+
+
+_HANDLERS: dict[type, Callable[[Machine, Any], Value]] = {
+    cst.Name: _name,
+    cst.Attribute: _attribute,
+    cst.Call: _call,
+    cst.SimpleString: _string,
+    cst.ConcatenatedString: _nothing,
+    cst.FormattedString: _formatted,
+    cst.Integer: _number,
+    cst.Float: _number,
+    cst.Imaginary: _number,
+    cst.Tuple: _tuple,
+    cst.List: _tuple,
+    cst.Set: _tuple,
+    cst.Dict: _dict,
+    cst.BinaryOperation: _binary,
+    cst.UnaryOperation: _unary,
+    cst.Comparison: _comparison,
+    cst.BooleanOperation: _boolean,
+    cst.IfExp: _conditional,
+    cst.Subscript: _subscript,
+    cst.Lambda: _lambda,
+    cst.ListComp: _comprehension,
+    cst.SetComp: _comprehension,
+    cst.GeneratorExp: _comprehension,
+    cst.DictComp: _comprehension,
+    cst.NamedExpr: _named,
+    cst.Await: _await,
+    cst.Yield: _yield,
+    cst.StarredElement: _starred,
+    cst.Ellipsis: _nothing,
+}
+
+
+def decided(m: Machine, node: Any) -> bool | None:
+    """Evaluates a test and says what it certainly is."""
+    match node:
+        case cst.Name(value="True"):
+            return True
+        case cst.Name(value="False") | cst.Name(value="TYPE_CHECKING"):
+            return False
+        case cst.Attribute(attr=cst.Name(value="TYPE_CHECKING")):
+            return False
+        case cst.Integer(value=value):
+            return value != "0"
+        case cst.Comparison(left=cst.Name(value="__name__")):
+            return True
+        case cst.UnaryOperation(operator=cst.Not(), expression=inner):
+            outcome = decided(m, inner)
+            return None if outcome is None else not outcome
+    value = ev(m, node)
+    return truth(value) if _prunable(m) else None
+
+
+def context_of(value: Value) -> GradContext | None:
+    one = only(value)
+    return one if isinstance(one, GradContext) else None

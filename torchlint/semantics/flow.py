@@ -1,0 +1,674 @@
+"""Statements: in which order things can happen. Branches, loops, exits, `with`, `try`, and what assignments bind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import libcst as cst
+
+from torchlint.facts import (
+    Api,
+    AttributeSet,
+    Choice,
+    Class,
+    Collection,
+    Function,
+    Grad,
+    GradContext,
+    Instance,
+    Iterated,
+    Join,
+    Literal,
+    Loader,
+    Loop,
+    Mapping,
+    Module,
+    Optimizer,
+    Tensor,
+    Unknown,
+    UnknownCall,
+    Value,
+    ZeroGrad,
+)
+from torchlint.semantics.expressions import attribute, combine, decided, device_of, ev, item
+from torchlint.semantics.functions import decoration
+from torchlint.semantics.machine import LoopRun, Machine, choice, graph_of, link, matters, only, unique
+from torchlint.semantics.walk import assigned_names
+
+
+def run_block(m: Machine, block: Any) -> None:
+    """Runs the statements of a suite, as far as a path leads."""
+    saved = (m.statement, m.suite)
+    for statement in block.body:
+        if m.dead:
+            break
+        m.suite = block
+        if isinstance(block, cst.SimpleStatementSuite):
+            m.statement = saved[0]
+            _small(m, statement)
+            continue
+        m.statement = statement
+        handler = _STATEMENTS.get(type(statement))
+        if handler is not None:
+            handler(m, statement)
+    m.statement, m.suite = saved
+
+
+def _line(m: Machine, node: cst.SimpleStatementLine) -> None:
+    for small in node.body:
+        if m.dead:
+            return
+        _small(m, small)
+
+
+def _small(m: Machine, node: Any) -> None:
+    handler = _SMALL.get(type(node))
+    if handler is not None:
+        handler(m, node)
+
+
+# ------------------------------------------------------------------------------------------------------- simple statements
+
+
+def _expression(m: Machine, node: cst.Expr) -> None:
+    from torchlint.semantics.calls import call
+
+    value = node.value
+    if isinstance(value, cst.Await):
+        value = value.expression
+    if isinstance(value, cst.Call):
+        call(m, value, discarded=True)
+    elif not isinstance(value, (cst.SimpleString, cst.ConcatenatedString)):
+        ev(m, value)
+
+
+def _assign(m: Machine, node: cst.Assign) -> None:
+    value = ev(m, node.value)
+    for target in node.targets:
+        assign(m, target.target, value, node)
+
+
+def _annotated(m: Machine, node: cst.AnnAssign) -> None:
+    if node.value is not None:
+        assign(m, node.target, ev(m, node.value), node)
+
+
+def _augmented(m: Machine, node: cst.AugAssign) -> None:
+    right = ev(m, node.value)
+    left = ev(m, node.target)
+    one, other = only(left), only(right)
+    if isinstance(one, Collection) and one.kind == "list":
+        one.items.extend(other.items if isinstance(other, Collection) else [right])
+        return
+    result = combine(m, node, [left, right], "in-place")
+    if isinstance(node.target, cst.Name):
+        bind_name(m, node.target.value, result)
+
+
+def assign(m: Machine, target: Any, value: Value, node: Any) -> None:
+    """Binds `target` to `value`; for an attribute or item, tells that the owner was changed."""
+    match target:
+        case cst.Name(value=name):
+            bind_name(m, name, value)
+        case cst.Tuple(elements=elements) | cst.List(elements=elements):
+            parts = unpack(m, value, len(elements), node)
+            for element, part in zip(elements, parts, strict=True):
+                assign(m, element.value, part, node)
+        case cst.StarredElement(value=inner):
+            assign(m, inner, Collection(kind="list", items=[value], open=True), node)
+        case cst.Attribute(value=owner_node, attr=attr):
+            set_attribute(m, ev(m, owner_node), attr.value, value, node, target)
+        case cst.Subscript(value=owner_node):
+            owner = ev(m, owner_node)
+            index: Value | None = None
+            for element in target.slice:
+                if isinstance(element.slice, cst.Index):
+                    index = only(ev(m, element.slice.value))
+            if len(target.slice) != 1:
+                index = None
+            set_item(m, owner, index, value, node)
+
+
+def bind_name(m: Machine, name: str, value: Value) -> None:
+    if not value.name and type(value) is not Api:
+        value.name = name
+    shared = m.active.shared.get(name)
+    (shared if shared is not None else m.active).locals[name] = value
+
+
+def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, target: Any = None) -> None:
+    """`owner.name = value`; `target` is the syntax that is assigned to, where there is one."""
+    from torchlint.semantics.calls import plain_spelling
+
+    match name:
+        case "grad":
+            m.emit(ZeroGrad(*m.at(node), target=owner))
+            return
+        case "requires_grad":
+            return
+        case "data" if not isinstance(only(owner), Instance):
+            for one in owner.options():
+                if isinstance(one, Tensor):
+                    m.heap[(one, "$device")] = value
+            return
+    for one in owner.options():
+        if isinstance(one, (Literal, Api)):
+            continue
+        previous = m.field_of(one, name)
+        if previous is None and isinstance(one, Module):
+            previous = attribute(m, one, name, node) if one.cls is None or one in m.constructed or not m.quiet else None
+        if not value.name and not isinstance(value, Api):
+            value.name = f"{one.name}.{name}" if one.name else name
+        for part in value.options():
+            link(part, one)
+            if isinstance(part, (Collection, Mapping)):
+                for inner in part.items if isinstance(part, Collection) else part.entries.values():
+                    for option in inner.options():
+                        link(option, one)
+        if isinstance(one, Unknown):
+            one.holds = one.holds or matters(value)
+        if len(owner.options()) == 1:
+            m.heap[(one, name)] = value
+        else:
+            m.heap[(one, name)] = choice([value, previous]) if previous is not None else value
+        if isinstance(one, (Module, Unknown)):
+            text = plain_spelling(target) if isinstance(node, cst.Assign) and len(node.targets) == 1 else ""
+            m.emit(AttributeSet(*m.at(node), owner=one, attribute=name, value=value, previous=previous, spelling=text))
+
+
+def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: Any) -> None:
+    """`owner[index] = value`."""
+    for one in owner.options():
+        match one:
+            case Mapping(entries=entries):
+                key = str(index.value) if isinstance(index, Literal) else f"*{len(entries)}"
+                entries[key] = value
+                one.open = one.open or not isinstance(index, Literal)
+            case Collection():
+                one.items.append(value)
+                one.open = True
+            case Module():
+                key = f"[{index.value}]" if isinstance(index, Literal) else "[]"
+                previous = item(m, one, index, node)
+                m.heap[(one, key)] = value
+                link_all(value, one)
+                m.emit(AttributeSet(*m.at(node), owner=one, attribute=key, value=value, previous=previous))
+            case Tensor():
+                if device_of(one) is not None or device_of(value) is not None:
+                    combine(m, node, [one, value], "item")
+            case Unknown():
+                one.holds = one.holds or matters(value)
+                link_all(value, one)
+            case Instance():
+                link_all(value, one)
+
+
+def link_all(value: Value, holder: Value) -> None:
+    for one in value.options():
+        link(one, holder)
+
+
+def unpack(m: Machine, value: Value, count: int, node: Any) -> list[Value]:
+    """The parts of `value` when it is unpacked into `count` targets."""
+    one = only(value)
+    if (
+        isinstance(one, Collection)
+        and one.kind in ("tuple", "list", "set")
+        and not one.open
+        and len(one.items) == count
+    ):
+        return list(one.items)
+    options = value.options()
+    if len(options) > 1 and all(isinstance(o, Collection) and not o.open and len(o.items) == count for o in options):
+        return [choice([o.items[i] for o in options if isinstance(o, Collection)]) for i in range(count)]
+    graph, device, holds = graph_of(value), device_of(value), any(matters(o) for o in options)
+    parts: list[Value] = []
+    for _ in range(count):
+        part = Unknown(origin="item", graph=graph, device=device, holds=holds)
+        if holds:
+            for option in options:
+                link(part, option)
+        parts.append(part)
+    return parts
+
+
+def _return(m: Machine, node: cst.Return) -> None:
+    value: Value = ev(m, node.value) if node.value is not None else m.api("builtins.None")
+    if not m.dead:
+        m.active.returns.append((value, m.heap, m.tail))
+    m.tail = []
+
+
+def _raise(m: Machine, node: cst.Raise) -> None:
+    if node.exc is not None:
+        ev(m, node.exc)
+    m.tail = []
+
+
+def _break(m: Machine, node: cst.Break) -> None:
+    if m.runs:
+        m.runs[-1].breaks.append((m.active.locals, m.heap, m.tail))
+    m.tail = []
+
+
+def _continue(m: Machine, node: cst.Continue) -> None:
+    if m.runs:
+        m.runs[-1].continues.extend(m.tail)
+    m.tail = []
+
+
+def _global(m: Machine, node: cst.Global) -> None:
+    for name in node.names:
+        m.active.shared[name.name.value] = m.module
+
+
+def _nonlocal(m: Machine, node: cst.Nonlocal) -> None:
+    for name in node.names:
+        outer = m.active.outer
+        while outer is not None and name.name.value not in outer.locals:
+            outer = outer.outer
+        if outer is not None:
+            m.active.shared[name.name.value] = outer
+
+
+def _del(m: Machine, node: cst.Del) -> None:
+    targets = node.target.elements if isinstance(node.target, cst.Tuple) else [cst.Element(node.target)]
+    for target in targets:
+        if isinstance(target.value, cst.Name):
+            m.active.locals.pop(target.value.value, None)
+
+
+def _assert(m: Machine, node: cst.Assert) -> None:
+    ev(m, node.test)
+
+
+def _import(m: Machine, node: cst.Import) -> None:
+    for alias in node.names:
+        path = _dotted_name(alias.name)
+        if alias.asname is not None and isinstance(alias.asname.name, cst.Name):
+            m.active.locals[alias.asname.name.value] = m.api(path)
+        else:
+            root = path.partition(".")[0]
+            m.active.locals[root] = m.api(root)
+
+
+def _import_from(m: Machine, node: cst.ImportFrom) -> None:
+    base = "." * len(node.relative) + (_dotted_name(node.module) if node.module is not None else "")
+    if isinstance(node.names, cst.ImportStar):
+        m.stars.append(base)
+        return
+    for alias in node.names:
+        name = _dotted_name(alias.name)
+        bound = (
+            alias.asname.name.value if alias.asname is not None and isinstance(alias.asname.name, cst.Name) else name
+        )
+        joint = "" if base.endswith(".") else "."
+        m.active.locals[bound] = m.api(f"{base}{joint}{name}")
+
+
+def _dotted_name(node: Any) -> str:
+    match node:
+        case cst.Attribute(value=value, attr=attr):
+            return f"{_dotted_name(value)}.{attr.value}"
+        case cst.Name(value=name):
+            return str(name)
+    return ""
+
+
+# ----------------------------------------------------------------------------------------------------- compound statements
+
+
+def _function(m: Machine, node: cst.FunctionDef) -> None:
+    info = m.outline.functions[id(node)]
+    function = Function(name=info.name, info=info)
+    if m.active is not m.module:
+        m.closures[function] = m.active
+    m.active.locals[info.name] = function
+
+
+def _class(m: Machine, node: cst.ClassDef) -> None:
+    from torchlint.semantics.names import resolve_bases
+
+    info = m.outline.classes[id(node)]
+    resolve_bases(m, info)
+    m.active.locals[info.name] = Class(name=info.name, info=info)
+    for statement in node.body.body:  # nested classes are bound where their methods look them up
+        if isinstance(statement, cst.ClassDef):
+            inner = m.outline.classes[id(statement)]
+            resolve_bases(m, inner)
+
+
+def _if(m: Machine, node: cst.If) -> None:
+    outcome = decided(m, node.test)
+    if m.dead:
+        return
+
+    def otherwise() -> None:
+        if isinstance(node.orelse, cst.If):
+            _if(m, node.orelse)
+        elif node.orelse is not None:
+            run_block(m, node.orelse.body)
+
+    if outcome is True:
+        run_block(m, node.body)
+    elif outcome is False:
+        otherwise()
+    else:
+        m.branch([lambda: run_block(m, node.body), otherwise])
+
+
+def _for(m: Machine, node: cst.For) -> None:
+    over = ev(m, node.iter)
+    once = _once(m, node.iter)
+
+    def begin(loop: Loop) -> None:
+        assign(m, node.target, element_of(m, over, node), node)
+
+    run_loop(m, node, begin, lambda: run_block(m, node.body), over=over, once=once)
+    if node.orelse is not None and not m.dead:
+        run_block(m, node.orelse.body)
+
+
+def _once(m: Machine, node: Any) -> bool:
+    match node:
+        case cst.Call(func=cst.Name(value="range"), args=[cst.Arg(value=cst.Integer(value="1"))]):
+            return True
+    return False
+
+
+def _while(m: Machine, node: cst.While) -> None:
+    outcomes: list[bool | None] = []
+
+    def begin(loop: Loop) -> None:
+        outcomes.append(decided(m, node.test))
+
+    run_loop(m, node, begin, lambda: run_block(m, node.body), test=outcomes)
+    if node.orelse is not None and not m.dead:
+        run_block(m, node.orelse.body)
+
+
+def run_loop(
+    m: Machine,
+    node: Any,
+    begin: Callable[[Loop], None],
+    body: Callable[[], None],
+    over: Value | None = None,
+    once: bool = False,
+    test: list[bool | None] | None = None,
+) -> None:
+    """Runs a loop: its body once, with what an earlier round can have left in its variables, and the way back."""
+    names = m.assigned.get(id(node))
+    if names is None:
+        names = m.assigned[id(node)] = assigned_names(node)
+    carried: dict[str, Choice] = {}
+    for name in names:
+        before = m.active.locals.get(name)
+        if before is not None and not once:
+            carried[name] = Choice(name=before.name or name, alternatives=[before])
+            m.active.locals[name] = carried[name]
+    start_locals, start_heap = dict(m.active.locals), dict(m.heap)
+    loop = Loop(m.site(node), body=getattr(node, "body", None), over=over, once=once, frame=m.active.frame)
+    outer = m.loops
+    m.loops = (*outer, loop)
+    head = Join(*m.at(node), label="loop")
+    m.emit(head)
+    if over is not None:
+        m.emit(Iterated(*m.at(node), over=over, loop=loop))
+    entry = list(m.tail)
+    m.runs.append(LoopRun())
+    begin(loop)
+    after_test = list(m.tail) if test is not None else entry
+    body()
+    run = m.runs.pop()
+    m.loops = outer
+    if not once:
+        for end in unique([*m.tail, *run.continues]):
+            end.next.append(head)
+    for name, value in carried.items():
+        after = m.active.locals.get(name)
+        if after is not None and after is not value and not any(after is a for a in value.alternatives):
+            value.alternatives.append(after)
+    ends: list[tuple[dict[str, Value], dict[tuple[Value, str], Value], list[Any]]] = list(run.breaks)
+    if not (test and test[0] is True):
+        if over is not None or test is not None:
+            ends.append((start_locals, start_heap, after_test))
+        if m.tail or run.continues:
+            ends.append((m.active.locals, m.heap, after_test if not once else unique([*m.tail, *run.continues])))
+    m.merge(ends)
+
+
+def run_comprehension(m: Machine, node: Any) -> Value:
+    """A comprehension: loops of their own, with names of their own."""
+    saved = dict(m.active.locals)
+    produced: list[Value] = []
+
+    def descend(clause: cst.CompFor) -> None:
+        over = ev(m, clause.iter)
+
+        def begin(loop: Loop) -> None:
+            assign(m, clause.target, element_of(m, over, node), node)
+
+        def body() -> None:
+            for condition in clause.ifs:
+                ev(m, condition.test)
+            if clause.inner_for_in is not None:
+                descend(clause.inner_for_in)
+            elif isinstance(node, cst.DictComp):
+                ev(m, node.key)
+                produced.append(ev(m, node.value))
+            else:
+                produced.append(ev(m, node.elt))
+
+        run_loop(m, clause, begin, body, over=over)
+
+    descend(node.for_in)
+    m.active.locals = {**saved, **{k: v for k, v in m.active.locals.items() if k in saved}}
+    if isinstance(node, cst.DictComp):
+        return Mapping(entries={f"*{i}": v for i, v in enumerate(produced)}, open=True)
+    return Collection(kind="list", items=produced, open=True)
+
+
+def element_of(m: Machine, over: Value, node: Any) -> Value:
+    """What a loop over `over` binds in each round."""
+    options = over.options()
+    if len(options) > 1:
+        return choice([element_of(m, one, node) for one in options])
+    one = options[0] if options else over
+    match one:
+        case Collection(kind="enumerate", items=[inner, *_]):
+            return Collection(kind="tuple", items=[Unknown(origin="index"), element_of(m, inner, node)])
+        case Collection(kind="zip", items=items):
+            return Collection(kind="tuple", items=[element_of(m, i, node) for i in items])
+        case Collection(kind="items", items=items):
+            return Collection(kind="tuple", items=[Unknown(origin="key"), choice(items)])
+        case Collection(items=items):
+            return choice(items) if items else Unknown(origin="item")
+        case Mapping():
+            return Unknown(origin="key")
+        case Loader():
+            from torchlint.semantics.calls import batch_device
+
+            return Unknown(origin="batch", device=batch_device(m, one))
+        case Module() | Optimizer():
+            return item(m, one, None, node)
+        case Tensor():
+            return Tensor(made_by="item", graph=one.graph, device=one.device, fresh=one.fresh)
+        case Unknown():
+            return item(m, one, None, node)
+    return Unknown(origin="item")
+
+
+def _try(m: Machine, node: Any) -> None:
+    start = (dict(m.active.locals), dict(m.heap), list(m.tail))
+    first = len(m.root.events)
+    run_block(m, node.body)
+    during = m.root.events[first:]
+    after_body = (m.active.locals, m.heap, m.tail)
+    ends: list[tuple[dict[str, Value], dict[tuple[Value, str], Value], list[Any]]] = []
+    if not m.dead:
+        if node.orelse is not None:
+            run_block(m, node.orelse.body)
+        if not m.dead:
+            ends.append((m.active.locals, m.heap, m.tail))
+    for handler in node.handlers:
+        m.active.locals, m.heap = dict(start[0]), dict(start[1])
+        m.merge([start, (dict(after_body[0]), dict(after_body[1]), during)] if during else [start])
+        m.emit(Join(*m.at(handler), label="except"))
+        if handler.name is not None and isinstance(handler.name.name, cst.Name):
+            m.active.locals[handler.name.name.value] = Unknown(origin="exception")
+        run_block(m, handler.body)
+        if not m.dead:
+            ends.append((m.active.locals, m.heap, m.tail))
+    if not node.handlers and not ends and after_body[2]:
+        ends.append(after_body)
+    m.active.locals, m.heap = start[0], start[1]
+    m.merge(ends)
+    if node.finalbody is not None:
+        if m.dead:
+            returns = m.active.returns
+            if returns and returns[-1][2]:  # every way out returns: the clean-up still runs before the caller goes on
+                value, heap, tail = returns.pop()
+                m.heap, m.tail = heap, tail
+                run_block(m, node.finalbody.body)
+                returns.append((value, m.heap, m.tail))
+                m.tail = []
+        else:
+            run_block(m, node.finalbody.body)
+
+
+def _with(m: Machine, node: cst.With) -> None:
+    _with_items(m, node, list(node.items))
+
+
+def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
+    if not items:
+        run_block(m, node.body)
+        return
+    first, rest = items[0], items[1:]
+    expression = first.item
+    if isinstance(expression, cst.Call):
+        manager = _own_context_manager(m, expression)
+        if manager is not None:
+            _run_context_manager(
+                m, manager, expression, lambda value: (_bind_as(m, first, value, node), _with_items(m, node, rest))
+            )
+            return
+    value = ev(m, expression)
+    saved = m.grad
+    one = only(value)
+    if isinstance(one, GradContext):
+        m.grad = one.mode or Grad.UNKNOWN
+    elif isinstance(one, (Unknown, Instance)) and _may_switch_gradients(expression):
+        m.grad = Grad.UNKNOWN if m.grad is not Grad.OFF else m.grad
+    _bind_as(m, first, value, node)
+    _with_items(m, node, rest)
+    m.grad = saved
+
+
+def _may_switch_gradients(expression: Any) -> bool:
+    from torchlint.semantics.vocabulary import PROJECT_NO_GRAD_WORDS
+
+    node = expression.func if isinstance(expression, cst.Call) else expression
+    name = node.attr.value if isinstance(node, cst.Attribute) else getattr(node, "value", "")
+    return isinstance(name, str) and any(word in name.lower() for word in PROJECT_NO_GRAD_WORDS)
+
+
+def _bind_as(m: Machine, item_: cst.WithItem, value: Value, node: Any) -> None:
+    if item_.asname is not None:
+        assign(m, item_.asname.name, value, node)
+
+
+def _own_context_manager(m: Machine, expression: cst.Call) -> Function | None:
+    if not isinstance(expression.func, (cst.Name, cst.Attribute)):
+        return None
+    value = only(ev(m, expression.func))
+    if isinstance(value, Function) and value.info is not None and decoration(m, value.info).is_context:
+        return value
+    return None
+
+
+def _run_context_manager(m: Machine, manager: Function, expression: cst.Call, body: Callable[[Value], object]) -> None:
+    """A generator made a context manager: the `with` body runs where it yields."""
+    from torchlint.facts import Frame
+    from torchlint.semantics.calls import read_arguments
+    from torchlint.semantics.functions import bind, run
+    from torchlint.semantics.machine import DEPTH_LIMIT, Activation
+
+    info = manager.info
+    assert info is not None
+    arguments = read_arguments(m, expression)
+    given = list(arguments.positional)
+    if manager.receiver is not None:
+        given.insert(0, manager.receiver)
+    caller, statement, suite, runs = m.active, m.statement, m.suite, m.runs
+    if m.active.frame.depth >= DEPTH_LIMIT or any(f.function is info for f in m.active.frame.stack()):
+        m.unknown_call(expression, info.name, given)
+        body(Unknown(origin="call"))
+        return
+    activation = Activation(
+        frame=Frame(info, call=m.site(expression), parent=caller.frame, depth=caller.frame.depth + 1),
+        info=info,
+        outer=m.closures.get(manager) or m.module,
+        owner=info.owner,
+    )
+    if not m.quiet:
+        m.entered.add(info)
+    yielded = False
+
+    def at_yield(value: Value) -> None:
+        nonlocal yielded
+        if yielded:  # a second yield on another path: the body was followed already
+            return
+        yielded = True
+        inside = (m.active, m.statement, m.suite, m.runs)
+        m.active, m.statement, m.suite, m.runs = caller, statement, suite, runs
+        body(value)
+        m.active, m.statement, m.suite, m.runs = inside
+
+    activation.on_yield = at_yield
+    run(m, activation, lambda: bind(m, activation, given, arguments.keywords, arguments.starred), decoration(m, info))
+
+
+def _match(m: Machine, node: cst.Match) -> None:
+    ev(m, node.subject)
+    arms: list[Callable[[], None]] = []
+    total = False
+    for case in node.cases:
+        arms.append(lambda case=case: run_block(m, case.body))  # type: ignore[misc]
+        total = total or (isinstance(case.pattern, cst.MatchAs) and case.pattern.pattern is None and case.guard is None)
+    if not total:
+        arms.append(lambda: None)
+    m.branch(arms)
+
+
+_STATEMENTS: dict[type, Callable[[Machine, Any], None]] = {
+    cst.SimpleStatementLine: _line,
+    cst.FunctionDef: _function,
+    cst.ClassDef: _class,
+    cst.If: _if,
+    cst.For: _for,
+    cst.While: _while,
+    cst.Try: _try,
+    cst.TryStar: _try,
+    cst.With: _with,
+    cst.Match: _match,
+}
+
+_SMALL: dict[type, Callable[[Machine, Any], None]] = {
+    cst.Expr: _expression,
+    cst.Assign: _assign,
+    cst.AnnAssign: _annotated,
+    cst.AugAssign: _augmented,
+    cst.Return: _return,
+    cst.Raise: _raise,
+    cst.Break: _break,
+    cst.Continue: _continue,
+    cst.Import: _import,
+    cst.ImportFrom: _import_from,
+    cst.Global: _global,
+    cst.Nonlocal: _nonlocal,
+    cst.Del: _del,
+    cst.Assert: _assert,
+}
+_ = UnknownCall

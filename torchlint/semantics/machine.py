@@ -1,0 +1,384 @@
+"""The state in which a file is followed: what names and attributes hold, where the program stands, what has happened.
+
+Variables live in activations (one per run of a function), attributes in the heap. Both are copied where paths part and
+joined where they meet; a value that differs becomes a `Choice`. What has happened is the graph of events behind `tail`:
+the events after which the program can stand where it stands now. An empty tail means that nothing gets here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import libcst as cst
+
+from torchlint.facts import (
+    Api,
+    Choice,
+    ClassInfo,
+    Collection,
+    Device,
+    Event,
+    Frame,
+    Function,
+    FunctionInfo,
+    Grad,
+    Instance,
+    Join,
+    Literal,
+    Loop,
+    Mapping,
+    Module,
+    Optimizer,
+    Parameters,
+    Root,
+    Site,
+    Tensor,
+    Unknown,
+    UnknownCall,
+    Value,
+)
+from torchlint.semantics.vocabulary import canonical
+from torchlint.semantics.walk import Outline
+
+EVENT_LIMIT = 5000  # per root: past it nothing is followed into further, and the root says that it is incomplete
+STEP_LIMIT = 150_000  # expressions evaluated per file
+DEPTH_LIMIT = 8
+CHOICE_LIMIT = 8
+NESTING_LIMIT = 6  # how deep containers are looked into; a list can hold itself
+
+Heap = dict[tuple[Value, str], Value]
+
+
+@dataclass(slots=True, eq=False)
+class Activation:
+    """One run of a function: its variables, and the activation its free names are looked up in."""
+
+    frame: Frame
+    info: FunctionInfo | None
+    locals: dict[str, Value] = field(default_factory=dict)
+    outer: Activation | None = None
+    shared: dict[str, Activation] = field(default_factory=dict)  # names declared global or nonlocal
+    returns: list[tuple[Value, Heap, list[Event]]] = field(default_factory=list)
+    on_yield: Callable[[Value], None] | None = None
+    owner: ClassInfo | None = None  # the class whose method runs, for super()
+
+
+@dataclass(slots=True, eq=False)
+class LoopRun:
+    """The loop that `break` and `continue` concern."""
+
+    continues: list[Event] = field(default_factory=list)
+    breaks: list[tuple[dict[str, Value], Heap, list[Event]]] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """Everything that is known while one file is followed."""
+
+    tree: cst.Module
+    outline: Outline
+    module: Activation
+    active: Activation
+    root: Root
+    heap: Heap = field(default_factory=dict)
+    fields: dict[Value, dict[str, Value]] = field(
+        default_factory=dict
+    )  # attributes derived on demand, alike on all paths
+    tail: list[Event] = field(default_factory=list)
+    loops: tuple[Loop, ...] = ()
+    runs: list[LoopRun] = field(default_factory=list)
+    grad: Grad = Grad.DEFAULT
+    statement: Any = None
+    suite: Any = None
+    steps: int = 0
+    entered: set[FunctionInfo] = field(default_factory=set)  # functions followed into from a call
+    constructed: set[Value] = field(default_factory=set)
+    promoted: dict[Value, Value] = field(default_factory=dict)  # unknown values that use or name has since typed
+    apis: dict[str, Api] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)  # modules imported with *
+    lookalike: bool = False  # the file imports a framework whose objects are named as torch's
+    selves: dict[ClassInfo, Value] = field(default_factory=dict)
+    assigned: dict[int, frozenset[str]] = field(default_factory=dict)  # names bound by a loop's body, by id of the node
+    attribute_sources: dict[ClassInfo, dict[str, list[tuple[FunctionInfo, Any]]]] = field(default_factory=dict)
+    quiet: int = 0
+    closures: dict[Value, Activation] = field(default_factory=dict)  # where a nested function was defined
+    relevant: frozenset[FunctionInfo] = frozenset()  # functions worth following into, whatever they are given
+    decorations: dict[FunctionInfo, Any] = field(default_factory=dict)
+
+    # ---- places and events
+
+    def site(self, node: Any) -> Site:
+        return Site(node, self.statement, self.suite)
+
+    def at(self, node: Any) -> tuple[Site, Frame, tuple[Loop, ...], Grad]:
+        """The first fields of an event that happens at `node` now."""
+        return Site(node, self.statement, self.suite), self.active.frame, self.loops, self.grad
+
+    def emit(self, event: Event) -> None:
+        """Lets `event` happen after all that could have happened last."""
+        for before in self.tail:
+            before.next.append(event)
+        if self.tail:
+            self.tail = [event]
+            self.root.events.append(event)
+
+    @property
+    def dead(self) -> bool:
+        """True when no path reaches this point."""
+        return not self.tail
+
+    @property
+    def exhausted(self) -> bool:
+        """True when following further would cost too much; the root is then marked incomplete."""
+        if len(self.root.events) > EVENT_LIMIT or self.steps > STEP_LIMIT:
+            self.root.complete = False
+            return True
+        return False
+
+    @contextmanager
+    def detached(self) -> Iterator[None]:
+        """Evaluates without telling: events in here belong to no root, paths go on as before."""
+        saved = (
+            self.tail,
+            self.root,
+            self.loops,
+            self.runs,
+            self.grad,
+            self.active,
+            self.statement,
+            self.suite,
+            self.heap,
+        )
+        entry = Join(Site(None, None, None), self.active.frame)
+        self.root = Root(entry, self.active.frame)
+        self.tail, self.loops, self.runs = [entry], (), []
+        self.heap = dict(self.heap)
+        self.quiet += 1
+        try:
+            yield
+        finally:
+            self.quiet -= 1
+            (
+                self.tail,
+                self.root,
+                self.loops,
+                self.runs,
+                self.grad,
+                self.active,
+                self.statement,
+                self.suite,
+                self.heap,
+            ) = saved
+
+    # ---- paths
+
+    def branch(self, arms: Iterable[Callable[[], None]]) -> None:
+        """Runs each arm from here and joins where they end."""
+        locals_, heap, tail, grad = self.active.locals, self.heap, self.tail, self.grad
+        ends: list[tuple[dict[str, Value], Heap, list[Event]]] = []
+        grads: list[Grad] = []
+        for arm in arms:
+            self.active.locals, self.heap, self.tail, self.grad = dict(locals_), dict(heap), list(tail), grad
+            arm()
+            if self.tail:
+                ends.append((self.active.locals, self.heap, self.tail))
+                grads.append(self.grad)
+        self.active.locals, self.heap, self.grad = locals_, heap, grad
+        self.merge(ends)
+        if grads:
+            self.grad = grads[0] if all(g is grads[0] for g in grads) else Grad.UNKNOWN
+
+    def merge(self, ends: list[tuple[dict[str, Value], Heap, list[Event]]]) -> None:
+        """Goes on from all of `ends` together; none: nothing gets on from here."""
+        if not ends:
+            self.tail = []
+            return
+        self.active.locals = join_maps([e[0] for e in ends])
+        self.heap = join_heaps([e[1] for e in ends])
+        self.tail = unique(event for end in ends for event in end[2])
+
+    # ---- names
+
+    def lookup(self, name: str) -> Value | None:
+        """What a name holds here: local, enclosing, module level; None when it is bound nowhere in sight."""
+        activation: Activation | None = self.active
+        shared = self.active.shared.get(name)
+        if shared is not None:
+            activation = shared
+        while activation is not None:
+            found = activation.locals.get(name)
+            if found is not None:
+                return self.promoted.get(found, found) if self.promoted else found
+            activation = activation.outer
+        return None
+
+    def api(self, path: str) -> Api:
+        path = canonical(path)
+        found = self.apis.get(path)
+        if found is None:
+            found = self.apis[path] = Api(name=path, path=path)
+        return found
+
+    # ---- attributes
+
+    def field_of(self, owner: Value, name: str) -> Value | None:
+        """An attribute that was set on some path, or derived before."""
+        found = self.heap.get((owner, name))
+        if found is None:
+            known = self.fields.get(owner)
+            found = known.get(name) if known is not None else None
+        if found is not None and self.promoted:
+            return self.promoted.get(found, found)
+        return found
+
+    def derive(self, owner: Value, name: str, value: Value) -> Value:
+        """Remembers a derived attribute, so that asking again gives the same object."""
+        self.fields.setdefault(owner, {})[name] = value
+        return value
+
+    def unknown_call(self, node: Any, callee: str, arguments: list[Value]) -> None:
+        """Tells that code out of sight was handed something that matters."""
+        handed = [a for a in arguments if matters(a)]
+        if handed:
+            self.emit(UnknownCall(*self.at(node), callee=callee, arguments=handed))
+
+
+def matters(value: Value, depth: int = 0) -> bool:
+    """True when handing `value` to unknown code could change a model, its mode or its gradients."""
+    if depth > NESTING_LIMIT:
+        return True
+    for one in value.options():
+        match one:
+            case Module() | Optimizer() | Parameters() | Instance() | Function():
+                return True
+            case Unknown(holds=True):
+                return True
+            case Tensor(parameter=True):
+                return True
+            case Collection(items=items):
+                if any(matters(i, depth + 1) for i in items):
+                    return True
+            case Mapping(entries=entries):
+                if any(matters(v, depth + 1) for v in entries.values()):
+                    return True
+            case _:
+                pass
+    return False
+
+
+def link(value: Value, holder: Value) -> None:
+    """Notes that `holder` has been given `value` and may act on it."""
+    if value is not holder and holder not in value.holders:
+        value.holders.append(holder)
+
+
+def only(value: Value | None) -> Value | None:
+    """The one thing that `value` is, or None when it can be several."""
+    if type(value) is Choice:
+        options = value.options()
+        return options[0] if len(options) == 1 else None
+    return value
+
+
+def choice(values: Iterable[Value]) -> Value:
+    """One of `values`: a `Choice` without repeats, or the value itself where there is one."""
+    found: list[Value] = []
+    for value in values:
+        for option in (value,) if not isinstance(value, Choice) else value.options():
+            if any(option is f or _alike(option, f) for f in found):
+                continue
+            found.append(option)
+    if len(found) == 1:
+        return found[0]
+    if not found or len(found) > CHOICE_LIMIT:
+        graph = frozenset(g for f in found for g in getattr(f, "graph", ()))
+        mixed = Unknown(origin="choice", graph=graph, holds=any(matters(f) for f in found))
+        for one in found:
+            link(one, mixed)
+        return mixed
+    return Choice(name=found[0].name, alternatives=found)
+
+
+def _alike(one: Value, other: Value) -> bool:
+    match one, other:
+        case Literal(value=a), Literal(value=b):
+            return type(a) is type(b) and a == b
+        case Device(kind=a), Device(kind=b):
+            return a == b
+        case Api(path=a), Api(path=b):
+            return a == b
+    return False
+
+
+def join_maps(maps: list[dict[str, Value]]) -> dict[str, Value]:
+    """Variables where paths meet; a name bound on one path only keeps that value."""
+    if len(maps) == 1:
+        return maps[0]
+    joined = dict(maps[0])
+    for other in maps[1:]:
+        for key, value in other.items():
+            mine = joined.get(key)
+            if mine is None:
+                joined[key] = value
+            elif mine is not value:
+                joined[key] = choice((mine, value))
+    return joined
+
+
+def join_heaps(heaps: list[Heap]) -> Heap:
+    """Attributes where paths meet. A state kept under a `$` name and set on one path only may or may not hold after."""
+    if len(heaps) == 1:
+        return heaps[0]
+    joined = dict(heaps[0])
+    for other in heaps[1:]:
+        if len(other) == len(joined) and all(joined.get(k) is v for k, v in other.items()):
+            continue
+        for key, value in other.items():
+            mine = joined.get(key)
+            if mine is None:
+                joined[key] = choice((value, Unknown(origin="unset"))) if key[1][:1] == "$" else value
+            elif mine is not value:
+                joined[key] = choice((mine, value))
+        for key, value in heaps[0].items():
+            if key[1][:1] == "$" and key not in other:
+                joined[key] = choice((joined[key], Unknown(origin="unset")))
+    return joined
+
+
+def unique(events: Iterable[Event]) -> list[Event]:
+    seen: set[Event] = set()
+    found: list[Event] = []
+    for event in events:
+        if event not in seen:
+            seen.add(event)
+            found.append(event)
+    return found
+
+
+def graph_of(value: Value | None, depth: int = 0) -> frozenset[Value]:
+    """The modules and parameters a backward pass from `value` is known to reach."""
+    if value is None or depth > NESTING_LIMIT:
+        return frozenset()
+    match value:
+        case Tensor(graph=graph) | Unknown(graph=graph):
+            return graph
+        case Choice() | Collection() | Mapping():
+            found: set[Value] = set()
+            for part in parts_of(value):
+                found |= graph_of(part, depth + 1)
+            return frozenset(found)
+    return frozenset()
+
+
+def parts_of(value: Value) -> list[Value]:
+    match value:
+        case Choice():
+            return list(value.options())
+        case Collection(items=items):
+            return items
+        case Mapping(entries=entries):
+            return list(entries.values())
+    return []

@@ -1,0 +1,166 @@
+"""How a module is built: whether it computes differently in training mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import libcst as cst
+
+from torchlint.facts import Api, Class, ClassInfo, Derives, Literal, Module, Value
+from torchlint.semantics import vocabulary
+from torchlint.semantics.functions import dotted
+from torchlint.semantics.machine import Machine, only
+from torchlint.semantics.walk import children
+
+
+def depends_on_mode(m: Machine, value: Value) -> bool | None:
+    """True when dropout or batch normalisation is certainly in it, False when certainly not, None when unknown."""
+    found: bool | None = False
+    for one in value.options():
+        if not isinstance(one, Module):
+            return None
+        known = _module(m, one, set())
+        if known is None:
+            return None
+        found = found or known
+    return found
+
+
+def _module(m: Machine, module: Module, seen: set[int]) -> bool | None:
+    if id(module) in seen:
+        return False
+    seen.add(id(module))
+    if module.cls is not None:
+        return _class(m, module.cls, seen)
+    if not module.api:
+        return None
+    if module.api.startswith("torchvision.models."):
+        return True
+    if module.api in vocabulary.CONTAINERS:
+        unknown = False
+        for child in module.inner:
+            one = only(child)
+            known = _module(m, one, seen) if isinstance(one, Module) else None
+            if known:
+                return True
+            unknown = unknown or known is None
+        opaque = any(not isinstance(only(a), (Module, Literal)) for a in [*module.arguments, *module.keywords.values()])
+        return None if unknown or (opaque and not module.inner) else False
+    given = module.keywords.get("dropout", module.keywords.get("p"))
+    if given is None and module.api.rsplit(".", 1)[1].startswith(("Dropout", "AlphaDropout")) and module.arguments:
+        given = module.arguments[0]
+    one = only(given) if given is not None else None
+    return vocabulary.mode_dependent(
+        module.api, one.value if isinstance(one, Literal) else (None if given is None else Ellipsis)
+    )
+
+
+def _class(m: Machine, cls: ClassInfo, seen: set[int]) -> bool | None:
+    if id(cls) in seen:
+        return False
+    seen.add(id(cls))
+    unknown = False
+    for one in cls.lineage():
+        if isinstance(one, str):
+            if one not in ("torch.nn.Module", "object", "abc.ABC") and not vocabulary.is_module_api(one):
+                unknown = True
+            continue
+        stack: list[Any] = [one.node.body]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, cst.Call):
+                known = _called(m, node, seen)
+                if known:
+                    return True
+                unknown = unknown or known is None
+            stack.extend(children(node))
+    return None if unknown else False
+
+
+def _called(m: Machine, node: cst.Call, seen: set[int]) -> bool | None:
+    """Whether a call in a module's class builds or applies something that depends on the mode."""
+    match node.func:
+        case cst.Name(value=name):
+            found = m.module.locals.get(name)
+            one = only(found) if found is not None else None
+            if isinstance(one, Class) and one.info is not None:
+                return _class(m, one.info, seen) if one.info.module is Derives.YES else False
+            if isinstance(one, Api):
+                return _api(one.path, node)
+            return False
+        case cst.Attribute():
+            path = dotted(m, node.func)
+            return _api(path, node) if path.startswith(("torch.", "torchvision.", "transformers.", "timm.")) else False
+    return False
+
+
+def _api(path: str, node: cst.Call) -> bool | None:
+    path = vocabulary.canonical(path)
+    last = path.rsplit(".", 1)[-1]
+    if path.startswith("torchvision.models.") and "transforms" not in path:
+        return True
+    if vocabulary.is_module_api(path):
+        constant: object = None
+        for position, argument in enumerate(node.args):
+            if argument.star:
+                constant = Ellipsis
+            elif (argument.keyword is not None and argument.keyword.value in ("dropout", "p")) or (
+                argument.keyword is None and position == 0 and "Dropout" in last
+            ):
+                constant = _constant(argument.value)
+        return vocabulary.mode_dependent(path, constant)
+    if path.startswith("torch.nn.functional.") and "dropout" in last:
+        return True
+    if path.startswith("torch."):
+        return False
+    return None if last[:1].isupper() else False
+
+
+def _constant(node: Any) -> object:
+    match node:
+        case cst.Float(value=value) | cst.Integer(value=value):
+            return float(value.replace("_", "")) if value[:2].lower() not in ("0x", "0b", "0o") else Ellipsis
+    return Ellipsis
+
+
+def has_parameters(m: Machine, value: Value) -> bool:
+    """True when every alternative of `value` is a module that certainly holds parameters."""
+    return all(isinstance(o, Module) and _has_parameters(m, o, 0) for o in value.options())
+
+
+def _has_parameters(m: Machine, module: Module, depth: int) -> bool:
+    if depth > 4:
+        return False
+    if module.cls is not None:
+        return _builds_parameters(m, module.cls, depth)
+    if module.api in vocabulary.CONTAINERS:
+        return any(
+            isinstance(o, Module) and _has_parameters(m, o, depth + 1) for i in module.inner for o in i.options()
+        )
+    return module.api.startswith("torchvision.models.") or (
+        vocabulary.is_module_api(module.api) and vocabulary.has_parameters(module.api)
+    )
+
+
+def _builds_parameters(m: Machine, cls: ClassInfo, depth: int) -> bool:
+    for one in cls.lineage():
+        if isinstance(one, str):
+            continue
+        stack: list[Any] = [one.node.body]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, cst.Call):
+                path = vocabulary.canonical(dotted(m, node.func))
+                if path == "torch.nn.Parameter" or (
+                    vocabulary.is_module_api(path)
+                    and path not in vocabulary.CONTAINERS
+                    and vocabulary.has_parameters(path)
+                ):
+                    return True
+                found = m.module.locals.get(path)
+                inner = only(found) if found is not None else None
+                if isinstance(inner, Class) and inner.info is not None and inner.info is not cls and depth < 4:
+                    if _builds_parameters(m, inner.info, depth + 1):
+                        return True
+            stack.extend(children(node))
+    return False

@@ -1,0 +1,380 @@
+"""What the API of torch and of its training frameworks means, as data. Facts about names only; no syntax, no flow.
+
+Sources: the documentation of torch 2.13 (torch.nn, torch.optim, torch.utils.data, torch.amp) and of the frameworks named.
+"""
+
+from __future__ import annotations
+
+# Where public names are also reachable, longest first.
+_ALIASES = (
+    ("torch.nn.modules.module.Module", "torch.nn.Module"),
+    ("torch.nn.parameter.", "torch.nn."),
+    ("torch.utils.data.dataloader.", "torch.utils.data."),
+    ("torch.utils.data.dataset.", "torch.utils.data."),
+    ("torch.autograd.grad_mode.", "torch."),
+    ("torch.autograd.no_grad", "torch.no_grad"),
+    ("torch.autograd.enable_grad", "torch.enable_grad"),
+    ("torch.autograd.set_grad_enabled", "torch.set_grad_enabled"),
+    ("torch.autograd.inference_mode", "torch.inference_mode"),
+    ("torch.cuda.amp.GradScaler", "torch.amp.GradScaler"),
+    ("torch.cuda.amp.grad_scaler.GradScaler", "torch.amp.GradScaler"),
+    ("torch.cuda.amp.autocast", "torch.amp.autocast"),
+    ("torch.autocast", "torch.amp.autocast"),
+    ("torch.nn.parallel.distributed.", "torch.nn.parallel."),
+    ("torch.nn.utils.clip_grad.", "torch.nn.utils."),
+    ("torch.serialization.", "torch."),
+    ("torch.types.Device", "torch.device"),
+)
+_NN_MODULES = "torch.nn.modules."
+
+
+def canonical(path: str) -> str:
+    """A dotted name as the documentation spells it: `torch.nn.modules.conv.Conv2d` -> `torch.nn.Conv2d`."""
+    if not path.startswith("torch."):
+        if path in ("pytorch_lightning", "lightning.pytorch") or path.startswith(
+            ("pytorch_lightning.", "lightning.pytorch.")
+        ):
+            return "lightning" + path.removeprefix("lightning.pytorch").removeprefix("pytorch_lightning")
+        return path
+    for old, new in _ALIASES:
+        if path.startswith(old):
+            return new + path[len(old) :]
+    if path.startswith(_NN_MODULES):
+        return "torch.nn." + path.rsplit(".", 1)[1]
+    if path.startswith("torch.optim.") and path.count(".") == 3 and not path.startswith("torch.optim.lr_scheduler."):
+        last = path.rsplit(".", 1)[1]
+        if last[:1].isupper():
+            return "torch.optim." + last
+    return path
+
+
+# -------------------------------------------------------------------------------------------------------------- modules
+
+# Capitalised names in torch.nn that are no modules.
+_NOT_MODULES = frozenset({"Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer", "Sequence", "Tensor"})
+
+# Bases from well-known libraries whose classes are torch modules.
+MODULE_BASES = frozenset(
+    """
+    lightning.LightningModule lightning.core.LightningModule lightning.core.module.LightningModule lightning.core.lightning.LightningModule
+    transformers.PreTrainedModel transformers.modeling_utils.PreTrainedModel diffusers.ModelMixin
+    diffusers.models.modeling_utils.ModelMixin torch_geometric.nn.MessagePassing torch_geometric.nn.conv.MessagePassing
+    torch_geometric.nn.conv.message_passing.MessagePassing torch.jit.ScriptModule torch.nn.Module
+    mmengine.model.BaseModule mmcv.runner.BaseModule fairseq.models.FairseqEncoder fairseq.models.FairseqDecoder
+    """.split()
+)
+
+# Modules whose output depends on the mode: random, or normalised by the batch.
+_DROPOUTS = frozenset(
+    {"Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout", "RReLU"}
+)
+_BATCH_NORMS = frozenset(
+    {
+        "BatchNorm1d",
+        "BatchNorm2d",
+        "BatchNorm3d",
+        "SyncBatchNorm",
+        "LazyBatchNorm1d",
+        "LazyBatchNorm2d",
+        "LazyBatchNorm3d",
+    }
+)
+# Modules with a dropout of 0.1 unless told otherwise.
+_DROPOUT_BY_DEFAULT = frozenset({"Transformer", "TransformerEncoderLayer", "TransformerDecoderLayer"})
+_DROPOUT_BY_KEYWORD = frozenset({"LSTM", "GRU", "RNN", "MultiheadAttention"})
+_WITHOUT_PARAMETERS = frozenset(
+    """
+    ReLU ReLU6 LeakyReLU ELU SELU CELU GELU Sigmoid Tanh Softmax LogSoftmax Softmax2d Softplus Softsign Hardtanh Hardswish
+    Hardsigmoid SiLU Mish Threshold GLU LogSigmoid Identity Flatten Unflatten MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d
+    AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
+    Upsample UpsamplingNearest2d UpsamplingBilinear2d PixelShuffle PixelUnshuffle ZeroPad1d ZeroPad2d ZeroPad3d ReflectionPad1d
+    ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d ConstantPad1d ConstantPad2d
+    ConstantPad3d Dropout Dropout1d Dropout2d Dropout3d AlphaDropout CosineSimilarity PairwiseDistance Fold Unfold
+    """.split()
+)
+CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
+
+# Wrappers around a model that share its parameters, mode and gradients: the same object for every rule.
+SAME_MODEL = frozenset(
+    """
+    torch.nn.DataParallel torch.nn.parallel.DataParallel torch.nn.parallel.DistributedDataParallel
+    torch.nn.parallel.data_parallel.DataParallel torch.compile torch.jit.script torch.nn.SyncBatchNorm.convert_sync_batchnorm
+    apex.parallel.DistributedDataParallel apex.parallel.convert_syncbn_model torch.distributed.fsdp.fully_shard
+    torch.nn.utils.weight_norm torch.nn.utils.spectral_norm torch.nn.utils.parametrizations.weight_norm
+    torch.nn.utils.parametrizations.spectral_norm
+    """.split()
+)
+
+MODULE_CLASS_METHODS = frozenset(
+    """
+    add_module apply bfloat16 buffers children compile cpu cuda double eval extra_repr float forward get_buffer get_parameter
+    get_submodule half ipu load_state_dict modules named_buffers named_children named_modules named_parameters parameters
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_module register_parameter requires_grad_ set_submodule share_memory state_dict to to_empty train type xpu zero_grad
+    """.split()
+)
+
+
+def is_module_api(path: str) -> bool:
+    """True when `path` names a class of torch.nn that is a module."""
+    if not path.startswith("torch.nn."):
+        return False
+    last = path[9:]
+    return "." not in last and last[:1].isupper() and last not in _NOT_MODULES
+
+
+def is_loss_api(path: str) -> bool:
+    return path.startswith("torch.nn.") and path.endswith("Loss")
+
+
+def mode_dependent(path: str, dropout: object) -> bool | None:
+    """Whether a torch.nn class computes differently in training mode; `dropout` is the constant it was given, if any.
+
+    None: it depends on an argument that is not known.
+    """
+    last = path.rsplit(".", 1)[1]
+    if last in _BATCH_NORMS:
+        return True
+    if last in _DROPOUTS or last in _DROPOUT_BY_DEFAULT:
+        return dropout not in (0, 0.0) if dropout is not Ellipsis else None
+    if last in _DROPOUT_BY_KEYWORD:
+        return None if dropout is Ellipsis else dropout not in (None, 0, 0.0)
+    return False
+
+
+def has_parameters(path: str) -> bool:
+    """Whether a torch.nn class that is no container holds parameters or buffers of its own."""
+    return path.rsplit(".", 1)[1] not in _WITHOUT_PARAMETERS and not is_loss_api(path)
+
+
+# ----------------------------------------------------------------------------------------------------------- optimizers
+
+_OPTIMIZER_PACKAGES = (
+    "torch_optimizer.",
+    "apex.optimizers.",
+    "bitsandbytes.optim.",
+    "pytorch_optimizer.",
+    "dadaptation.",
+)
+_OPTIMIZERS = frozenset(
+    """
+    transformers.AdamW transformers.optimization.AdamW transformers.Adafactor transformers.optimization.Adafactor
+    lion_pytorch.Lion torch.distributed.optim.ZeroRedundancyOptimizer
+    """.split()
+)
+
+
+def is_optimizer_api(path: str) -> bool:
+    """True for the optimizers of torch.optim and of libraries that keep its interface."""
+    if path.startswith("torch.optim."):
+        last = path[12:]
+        return "." not in last and last[:1].isupper() and last != "Optimizer"
+    last = path.rsplit(".", 1)[-1]
+    return path in _OPTIMIZERS or (path.startswith(_OPTIMIZER_PACKAGES) and last[:1].isupper())
+
+
+def is_scheduler_api(path: str) -> bool:
+    return path.startswith("torch.optim.lr_scheduler.") and path[25:26].isupper()
+
+
+# -------------------------------------------------------------------------------------------------------------- tensors
+
+# Factories that make a tensor on the CPU unless `device=` (or a default device) says otherwise -> dimensions of the result
+# where the call's form tells them: "shape" from positional sizes, an int when fixed, None when unknown.
+FACTORIES: dict[str, str | int | None] = {
+    "torch.zeros": "shape",
+    "torch.ones": "shape",
+    "torch.empty": "shape",
+    "torch.rand": "shape",
+    "torch.randn": "shape",
+    "torch.full": "first",
+    "torch.randint": "size",
+    "torch.eye": 2,
+    "torch.arange": 1,
+    "torch.range": 1,
+    "torch.linspace": 1,
+    "torch.logspace": 1,
+    "torch.randperm": 1,
+    "torch.tensor": "data",
+    "torch.hann_window": 1,
+    "torch.hamming_window": 1,
+    "torch.blackman_window": 1,
+    "torch.tril_indices": 2,
+    "torch.triu_indices": 2,
+    "torch.Tensor": "shape",
+    "torch.FloatTensor": "shape",
+    "torch.LongTensor": "shape",
+    "torch.IntTensor": "shape",
+    "torch.DoubleTensor": "shape",
+    "torch.ByteTensor": "shape",
+    "torch.BoolTensor": "shape",
+    "torch.HalfTensor": "shape",
+}
+# On the CPU by nature of what they read.
+FROM_CPU = frozenset({"torch.from_numpy", "torch.frombuffer"})
+
+# Functions of torch that take tensors and combine them: all operands must share a device.
+COMBINING = frozenset(
+    """
+    cat concat concatenate stack hstack vstack dstack where matmul mm bmm mv dot einsum add sub subtract mul multiply div divide
+    true_divide addmm addmv addbmm baddbmm addcmul addcdiv maximum minimum pow atan2 lerp cdist cross outer ger kron
+    logaddexp eq ne lt le gt ge logical_and logical_or bitwise_and bitwise_or fmod remainder tensordot inner
+    """.split()
+)
+# Functional losses: output first, target second.
+FUNCTIONAL_LOSSES = frozenset(
+    """
+    cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div
+    poisson_nll_loss gaussian_nll_loss hinge_embedding_loss margin_ranking_loss cosine_embedding_loss soft_margin_loss
+    multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_loss ctc_loss
+    """.split()
+)
+# Methods that return a new tensor and leave the receiver as it is.
+MOVES = frozenset({"to", "cuda", "cpu", "xpu", "mps", "npu", "hpu"})
+CASTS = frozenset(
+    {"float", "half", "double", "bfloat16", "long", "int", "short", "bool", "byte", "char", "type", "type_as"}
+)
+# Methods whose result no longer carries the graph.
+DETACHING = frozenset({"detach", "item", "tolist", "numpy", "argmax", "argmin", "argsort"})
+# Methods that only a tensor has: one of them on a name makes it a tensor.
+TENSOR_ONLY = frozenset(
+    """
+    backward requires_grad_ permute unsqueeze squeeze view contiguous detach numel repeat_interleave masked_fill masked_fill_
+    scatter_ index_select gather expand expand_as new_zeros new_ones new_full new_empty clamp softmax log_softmax sigmoid
+    is_cuda is_contiguous view_as transpose flatten unfold unbind chunk cumsum argmax topk bmm matmul
+    """.split()
+)
+# What a tensor is asked for: evidence that a name is one where its class is not known.
+TENSOR_HINTS = TENSOR_ONLY | frozenset(
+    {"size", "shape", "device", "dtype", "dim", "ndim", "type_as", "float", "long", "is_sparse"}
+)
+
+# ------------------------------------------------------------------------------------------------------------- contexts
+
+NO_GRAD = frozenset({"torch.no_grad", "torch.inference_mode"})
+ENABLE_GRAD = frozenset({"torch.enable_grad"})
+SET_GRAD = frozenset({"torch.set_grad_enabled"})
+# Other frameworks' words for the same.
+PROJECT_NO_GRAD_WORDS = ("no_grad", "nograd", "inference", "eval", "frozen", "without_grad")
+
+# ---------------------------------------------------------------------------------------------------------------- calls
+
+# Calls into these neither set a mode, nor touch gradients, nor keep what they are given.
+_HARMLESS_ROOTS = frozenset(
+    """
+    builtins os sys time math numpy logging json random re copy datetime pathlib pickle glob shutil collections itertools functools
+    argparse warnings string typing PIL cv2 matplotlib pandas sklearn scipy tqdm yaml csv tensorboardX tensorboard seaborn
+    torchvision torchaudio torchtext wandb loguru rich prettytable humanize psutil gc inspect dataclasses tabulate imageio skimage gym gymnasium
+    """.split()
+)
+# Of torch itself: everything but these few is harmless to modes and gradients.
+_TORCH_TOUCHING = (
+    "torch.utils.checkpoint",
+    "torch.quantization",
+    "torch.ao.",
+    "torch.optim.swa_utils",
+    "torch.distributed.optim",
+    "torch.distributed.autograd",
+    "torch.distributed.rpc",
+    "torch.func",
+    "torch.fx",
+    "torch.distributed.checkpoint",
+    "torch.nn.utils.parametrize",
+)
+_HARMLESS_NAMES = frozenset(
+    """
+    print len str repr id type isinstance issubclass hasattr getattr sum list tuple dict set sorted zip enumerate map filter range min
+    max abs round any all next iter float int bool vars dir callable open format input hash reversed
+    torchsummary.summary torchinfo.summary thop.profile apex.amp.scale_loss torchviz.make_dot ptflops.get_model_complexity_info
+    """.split()
+)
+
+
+def harmless(path: str) -> bool:
+    """True when the function of this dotted name leaves modes, gradients and parameters as they are."""
+    root, _, rest = path.partition(".")
+    if root == "torch":
+        return not path.startswith(_TORCH_TOUCHING)
+    if root == "builtins":
+        return rest in _HARMLESS_NAMES or rest[:1].isupper()
+    return root in _HARMLESS_ROOTS or path in _HARMLESS_NAMES
+
+
+# Frameworks and libraries whose objects share the names of torch's: a name alone proves nothing in such a file.
+LOOKALIKE_ROOTS = frozenset(
+    {
+        "mxnet",
+        "tensorflow",
+        "keras",
+        "jax",
+        "flax",
+        "paddle",
+        "mindspore",
+        "deepspeed",
+        "tinygrad",
+        "chainer",
+        "cupy",
+        "autograd",
+        "theano",
+    }
+)
+
+# `prepare`-like methods that give back what they were given, ready for a device.
+IDENTITY_METHODS = frozenset(
+    {
+        "prepare",
+        "prepare_model",
+        "prepare_optimizer",
+        "prepare_data_loader",
+        "setup",
+        "setup_module",
+        "setup_optimizers",
+        "setup_dataloaders",
+        "prepare_scheduler",
+    }
+)
+IDENTITY_CALLS = frozenset(
+    {"apex.amp.initialize", "ipex.optimize", "intel_extension_for_pytorch.optimize", "poptorch.trainingModel"}
+)
+
+# Methods that take a step's backward on behalf of the user, the loss first.
+BACKWARD_METHODS = frozenset({"backward", "manual_backward"})
+ZERO_GRAD_WORDS = (
+    "zero_grad",
+    "zerograd",
+    "reset_grad",
+    "clear_grad",
+    "zero_grads",
+    "zero_gradients",
+    "reset_gradients",
+)
+# Decorators that say nothing about modes and gradients.
+PLAIN_DECORATORS = frozenset(
+    """
+    staticmethod classmethod property functools.wraps functools.lru_cache functools.cache functools.partial abc.abstractmethod
+    typing.overload torch.jit.export torch.jit.ignore torch.jit.unused torch.jit.script torch.compile contextlib.contextmanager
+    hydra.main pytest.fixture click.command click.option click.argument click.group typer.command
+    """.split()
+)
+
+# Names that people give to models, optimizers and schedulers: the weakest evidence, for values of unknown making only.
+_MODEL_NAMES = frozenset(
+    """
+    model net network classifier generator discriminator encoder decoder netg netd net_g net_d actor critic policy_net target_net
+    backbone module student teacher unet vae autoencoder regressor
+    """.split()
+)
+
+
+def named_like_model(name: str) -> bool:
+    last = name.rsplit(".", 1)[-1].strip("_").lower()
+    return (
+        last in _MODEL_NAMES
+        or last.endswith(("_model", "_net", "_network", "_classifier"))
+        or last.startswith("model_")
+    )
+
+
+def named_like_optimizer(name: str) -> bool:
+    last = name.rsplit(".", 1)[-1].strip("_").lower()
+    return "optim" in last or last == "opt" or last.startswith("opt_") or last.endswith("_opt")

@@ -1,0 +1,249 @@
+"""One walk over the tree: which functions and classes a file has, and which words each of them uses.
+
+The walk keeps a table of the fields worth visiting per node class (whitespace, commas and parentheses are not) and its
+own stack; it costs a tenth of the parse. What it finds decides which functions are worth following at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any
+
+import libcst as cst
+
+from torchlint.facts import ClassInfo, FunctionInfo, Site
+
+_SKIPPED = frozenset(
+    "leading_lines lines_after_decorators header footer semicolon comma equal dot colon lbracket rbracket lbrace rbrace "
+    "__slots__ relative lpar rpar newline indent trailing_whitespace async asynchronous star operator posonly_ind star_etc first_colon "
+    "second_colon annotation_whitespace encoding default_indent default_newline has_trailing_newline "
+    "type_parameters quotation start raw evaluated_name arrow".split()
+)
+_KEPT = {
+    cst.UnaryOperation: ("expression",),
+    cst.Match: ("subject", "cases"),
+    cst.MatchCase: ("guard", "body", "pattern"),
+}
+
+_getters: dict[type, tuple[tuple[str, ...], Callable[[Any], Any] | None]] = {}
+
+
+def children(node: Any) -> Iterable[Any]:
+    """The child nodes of `node` that carry meaning, in source order."""
+    entry = _getters.get(type(node))
+    if entry is None:
+        entry = _getter(type(node))
+    names, getter = entry
+    if getter is None:
+        return ()
+    values = getter(node) if len(names) > 1 else (getter(node),)
+    found: list[Any] = []
+    for value in values:
+        if value is None:
+            continue
+        if isinstance(value, (list, tuple)):
+            found.extend(value)
+        elif isinstance(value, cst.CSTNode):
+            found.append(value)
+    return found
+
+
+def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], Any] | None]:
+    if not issubclass(kind, cst.CSTNode) or issubclass(
+        kind, (cst.BaseParenthesizableWhitespace, cst.Comment, cst.Newline)
+    ):
+        names: tuple[str, ...] = ()
+    elif kind in _KEPT:
+        names = _KEPT[kind]
+    elif issubclass(kind, (cst.Name, cst.BaseNumber, cst.SimpleString, cst.Pass, cst.Break, cst.Continue)):
+        names = ()
+    else:
+        assert hasattr(kind, "__dataclass_fields__")
+        names = tuple(f.name for f in fields(kind) if f.name not in _SKIPPED and not f.name.startswith("whitespace"))
+    entry = (names, attrgetter(*names) if names else None)
+    _getters[kind] = entry
+    return entry
+
+
+@dataclass(slots=True, eq=False)
+class Outline:
+    """What the walk found. Functions and classes are keyed by the id of their node, which the tree keeps alive."""
+
+    functions: dict[int, FunctionInfo] = field(default_factory=dict)
+    classes: dict[int, ClassInfo] = field(default_factory=dict)
+    words: frozenset[str] = frozenset()
+    top: frozenset[str] = frozenset()  # words of the module body alone
+    strings: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True, eq=False)
+class _Scope:
+    body: list[Any]
+    info: FunctionInfo | ClassInfo | None
+    parent: _Scope | None
+    words: set[str] = field(default_factory=set)
+
+
+def outline(tree: cst.Module) -> Outline:
+    """Tree -> its functions, classes and words."""
+    found = Outline()
+    scopes = [_Scope(list(tree.body), None, None)]
+    name_type, attribute_type = cst.Name, cst.Attribute
+    function_type, class_type = cst.FunctionDef, cst.ClassDef
+    getters = _getters
+    for scope in scopes:  # grows while it runs
+        words = scope.words
+        stack = scope.body
+        while stack:
+            node = stack.pop()
+            kind = type(node)
+            if kind is name_type:
+                words.add(node.value)
+                continue
+            if kind is attribute_type:
+                words.add(node.attr.value)
+                stack.append(node.value)
+                continue
+            if kind is function_type:
+                scopes.append(_function(node, scope, found, stack))
+                continue
+            if kind is class_type:
+                scopes.append(_class(node, scope, found, stack))
+                continue
+            entry = getters.get(kind)
+            if entry is None:
+                entry = _getter(kind)
+            names, getter = entry
+            if getter is None:
+                continue
+            if len(names) == 1:
+                value = getter(node)
+                if value is None:
+                    continue
+                if isinstance(value, (list, tuple)):
+                    stack.extend(value)
+                else:
+                    stack.append(value)
+                continue
+            for value in getter(node):
+                if value is None:
+                    continue
+                if isinstance(value, (list, tuple)):
+                    stack.extend(value)
+                else:
+                    stack.append(value)
+    found.top = frozenset(scopes[0].words)
+    for scope in reversed(scopes):  # inner ones first: what is nested counts for what is around it
+        if scope.info is not None:
+            scope.info.words = frozenset(scope.words)
+        if scope.parent is not None:
+            scope.parent.words |= scope.words
+    found.words = frozenset(scopes[0].words)
+    return found
+
+
+def _function(node: cst.FunctionDef, scope: _Scope, found: Outline, stack: list[Any]) -> _Scope:
+    params = node.params
+    named = [*params.posonly_params, *params.params, *params.kwonly_params]
+    info = FunctionInfo(
+        name=node.name.value,
+        site=Site(node, node, None),
+        owner=scope.info if isinstance(scope.info, ClassInfo) else None,
+        parameters=tuple(p.name.value for p in named),
+        is_async=node.asynchronous is not None,
+        node=node,
+        outer=scope.info if isinstance(scope.info, FunctionInfo) else None,
+        head=Site(node.name, node, None),
+        variadic=isinstance(params.star_arg, cst.Param) or params.star_kwarg is not None,
+    )
+    found.functions[id(node)] = info
+    if info.owner is not None:
+        previous = info.owner.methods.get(info.name)
+        if previous is None or not _is_setter(node):
+            info.owner.methods[info.name] = info
+    stack.extend(node.decorators)
+    stack.extend(p.default for p in named if p.default is not None)
+    stack.extend(p.annotation for p in named if p.annotation is not None)
+    scope.words.add(info.name)
+    return _Scope(_statements(node.body), info, scope)
+
+
+def _is_setter(node: cst.FunctionDef) -> bool:
+    return any(
+        isinstance(d.decorator, cst.Attribute) and d.decorator.attr.value in ("setter", "deleter")
+        for d in node.decorators
+    )
+
+
+def _class(node: cst.ClassDef, scope: _Scope, found: Outline, stack: list[Any]) -> _Scope:
+    info = ClassInfo(
+        name=node.name.value,
+        site=Site(node, node, None),
+        node=node,
+        decorated=bool(node.decorators),
+        has_metaclass=any(a.keyword is not None and a.keyword.value == "metaclass" for a in node.keywords),
+    )
+    found.classes[id(node)] = info
+    stack.extend(node.decorators)
+    stack.extend(node.bases)
+    scope.words.add(info.name)
+    return _Scope(_statements(node.body), info, scope)
+
+
+def _statements(block: cst.BaseSuite) -> list[Any]:
+    return list(block.body)
+
+
+def assigned_names(node: cst.CSTNode) -> frozenset[str]:
+    """The plain names that statements below `node` bind, nested functions left out."""
+    names: set[str] = set()
+    stack: list[Any] = [node]
+    while stack:
+        one = stack.pop()
+        match one:
+            case cst.FunctionDef() | cst.ClassDef():
+                names.add(one.name.value)
+                continue
+            case cst.Lambda():
+                continue
+            case cst.AssignTarget(target=target) | cst.AugAssign(target=target) | cst.NamedExpr(target=target):
+                _bound(target, names)
+            case cst.AnnAssign(target=target, value=value) if value is not None:
+                _bound(target, names)
+            case cst.For(target=target):
+                _bound(target, names)
+            case cst.AsName(name=target):
+                _bound(target, names)
+        stack.extend(children(one))
+    return frozenset(names)
+
+
+def _bound(target: Any, names: set[str]) -> None:
+    match target:
+        case cst.Name(value=name):
+            names.add(name)
+        case cst.Tuple(elements=elements) | cst.List(elements=elements):
+            for element in elements:
+                _bound(element.value, names)
+        case cst.StarredElement(value=value):
+            _bound(value, names)
+
+
+def uses_of(node: cst.CSTNode) -> dict[str, set[str]]:
+    """How each plain name below `node` is used: the attributes taken from it, "()" when called, "[]" when indexed."""
+    found: dict[str, set[str]] = {}
+    stack: list[Any] = [node]
+    while stack:
+        one = stack.pop()
+        match one:
+            case cst.Attribute(value=cst.Name(value=name), attr=attr):
+                found.setdefault(name, set()).add(attr.value)
+                continue
+            case cst.Call(func=cst.Name(value=name)):
+                found.setdefault(name, set()).add("()")
+            case cst.Subscript(value=cst.Name(value=name)):
+                found.setdefault(name, set()).add("[]")
+        stack.extend(children(one))
+    return found
