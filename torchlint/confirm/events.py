@@ -50,7 +50,7 @@ class AttributeRefused(Event):
     kind: str
     message: str  # torch's own
     registered: int  # parameters that the object holds
-    initialises_later: bool  # some `__init__` of its classes does call a base's, but had not yet
+    initialises_later: bool  # the `__init__` that was interrupted would still have called another
 
 
 @dataclass(slots=True, frozen=True)
@@ -151,7 +151,7 @@ class Moved(Event):
     """A tensor was converted: `.to(...)`, `.cuda()`, `.half()`, ..."""
 
     method: str
-    before: str  # device and dtype of the tensor
+    before: str  # device and dtype of the tensor, and whether it has a graph
     after: str  # of the result
     discarded: bool  # the caller threw the result away
 

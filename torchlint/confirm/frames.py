@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import itertools
 import os
 import sys
 import sysconfig
@@ -57,6 +58,20 @@ def discards(frame: FrameType) -> bool:
     Read from the instruction after the call, which no way of writing the statement can hide.
     """
     return _discards(frame.f_code, frame.f_lasti)
+
+
+def initialises_later(thing: object) -> bool:
+    """True when an `__init__` of `thing` is running that has yet to call another `__init__`."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__init__" and code.co_argcount and frame.f_locals.get(code.co_varnames[0]) is thing:
+            rest = [one for one in dis.get_instructions(code) if one.offset > frame.f_lasti and one.opname != "CACHE"]
+            for one, following in itertools.pairwise(rest):
+                if one.argval == "__init__" and one.opname.startswith("LOAD") and following.opname != "POP_TOP":
+                    return True
+        frame = frame.f_back
+    return False
 
 
 @functools.lru_cache(maxsize=1024)

@@ -283,6 +283,9 @@ class PretendedAccelerator(TorchFunctionMode):
             def __new__(cls, device: Any = None) -> Any:
                 return make_generator.__new__(make_generator, CPU if _is_cuda(device) else device or CPU)
 
+        def scatter(_this: Any, inputs: Any, kwargs: Any, _devices: Any) -> Any:
+            return [_on_cuda(inputs)], [_on_cuda(kwargs)]
+
         def set_default(device: Any) -> None:
             self._default = torch.device(device) if device is not None else None
 
@@ -302,6 +305,7 @@ class PretendedAccelerator(TorchFunctionMode):
             (torch.backends.cudnn, "is_acceptable", lambda _tensor: False),
             (loader, "__init__", build_loader),
             (torch, "load", load_here),
+            (torch.nn.DataParallel, "scatter", scatter),
             (torch, "Generator", Generator),
             (torch, "set_default_device", set_default),
         )
@@ -342,6 +346,18 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
                 yield from _tensors(one)
         case slice():
             yield from _tensors((value.start, value.stop, value.step))
+
+
+def _on_cuda(value: Any) -> Any:
+    match value:
+        case torch.Tensor():
+            return value.to(CUDA)
+        case dict():
+            return {key: _on_cuda(one) for key, one in value.items()}
+        case list() | tuple():
+            return type(value)(_on_cuda(one) for one in value)
+        case _:
+            return value
 
 
 def _is_factory(func: Any, tensors: list[torch.Tensor]) -> bool:

@@ -16,6 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torchlint.confirm import events
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.events import Trace as Trace
-from torchlint.confirm.frames import discards, innermost_user, is_users, user_place
+from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, user_place
 from torchlint.confirm.ledger import Balance, Ledger
 from torchlint.confirm.pretend import PretendedAccelerator
 from torchlint.confirm.storages import Storages
@@ -36,7 +37,10 @@ DEVICE_ERROR = re.compile(
     r"tensors to be on the same device|[Ii]nput type .* and weight type .* should be the same"
     r"|indices should be either on|different device|must be on the same device|'lengths' argument should be a 1D CPU"
 )
-CONVERSIONS = ("to", "cuda", "cpu", "float", "half", "double", "bfloat16", "long", "int", "bool", "type", "type_as")
+CONVERSIONS = (
+    *("to", "cuda", "cpu", "type", "type_as", "detach"),
+    *("float", "half", "double", "bfloat16", "long", "int", "bool"),
+)
 SECOND_PASSES = 2  # from one place with one module in one mode
 LOOKED_AT = 3  # first steps of an optimizer at which the parameters of trained modules are looked through
 MOVES_PER_LINE = 8
@@ -102,6 +106,7 @@ class Recorder:
         self._passes: dict[tuple[Any, ...], int] = {}
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
+        self._refusal: AttributeError | None = None  # the last one that was told
         self._announced = ""  # the last device error that was told
 
     # --------------------------------------------------------------------------------------------------- small things
@@ -151,9 +156,9 @@ class Recorder:
         if is_users(caller.f_code.co_filename) and not self._elsewhere():
             self.emit(events.SuperInit, user_place(caller), module=self._identity(module), kind=type(module).__name__)
 
-    def _set_attribute(self, original: Any, module: nn.Module, name: str, value: Any) -> None:
+    def _register(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> None:
         try:
-            original(module, name, value)
+            original(module, *args, **kwargs)
         except AttributeError as error:
             self._refused(module, error)
             raise
@@ -167,9 +172,9 @@ class Recorder:
             raise
 
     def _refused(self, module: nn.Module, error: AttributeError) -> None:
-        if "_parameters" in module.__dict__ or self._elsewhere():
+        if "_parameters" in module.__dict__ or self._elsewhere() or error is self._refusal:
             return
-        kind: Any = type(module)
+        self._refusal = error  # it passes through as many hooks as the attribute takes calls
         place = user_place()
         if place.file:
             self.emit(
@@ -179,7 +184,7 @@ class Recorder:
                 kind=type(module).__name__,
                 message=str(error),
                 registered=0,
-                initialises_later=_has_initialising_init(kind),
+                initialises_later=initialises_later(module),
             )
 
     def _registered_parameter(self, module: nn.Module, name: str, value: Any) -> None:
@@ -455,8 +460,8 @@ class Recorder:
                 events.Moved,
                 place,
                 method=method,
-                before=f"{tensor.device} {tensor.dtype}",
-                after=f"{result.device} {result.dtype}",
+                before=_condition(tensor),
+                after=_condition(result),
                 discarded=discards(caller),
             )
         return result
@@ -493,7 +498,9 @@ class Recorder:
         self.emit(events.Raised, place, kind=type(error).__name__, message=message[:2000])
 
     def _save(self, original: Any, value: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
-        start = file.tell() if isinstance(file, io.BytesIO) else 0
+        start = 0
+        with contextlib.suppress(AttributeError, OSError):  # a path, or a stream that has no position
+            start = file.tell()
         result = original(value, file, *args, **kwargs)
         if self._elsewhere():
             return result
@@ -526,7 +533,10 @@ class Recorder:
                 undo.enter_context(self._pretended.installed())
             for owner, name, hook in (
                 (nn.Module, "__init__", self._module_init),
-                (nn.Module, "__setattr__", self._set_attribute),
+                (nn.Module, "__setattr__", self._register),
+                (nn.Module, "register_buffer", self._register),
+                (nn.Module, "register_parameter", self._register),
+                (nn.Module, "add_module", self._register),
                 (nn.Module, "__getattr__", self._get_attribute),
                 (nn.Module, "__call__", self._call),
                 (nn.Module, "train", self._train),
@@ -577,6 +587,10 @@ def _named(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
         yield "", value
 
 
+def _condition(tensor: torch.Tensor) -> str:
+    return f"{tensor.device} {tensor.dtype}" + (" with its graph" if tensor.grad_fn is not None else "")
+
+
 def _contents(value: Any, depth: int = 2) -> Iterator[Any]:
     yield value
     if depth and isinstance(value, (dict, list, tuple)):
@@ -606,35 +620,29 @@ def _depends_on_mode(layer: nn.Module) -> bool:
             return _uses_mode(kind)
 
 
-@functools.cache
-def _has_initialising_init(kind: Any) -> bool:
-    """Whether some `__init__` between this class and nn.Module calls another `__init__`."""
-    for one in kind.__mro__:
-        if one is nn.Module:
-            break
-        code = getattr(vars(one).get("__init__"), "__code__", None)
-        if code is not None and "__init__" in code.co_names:
-            return True
-    return False
-
-
 def _read_back(file: Any, start: int) -> tuple[str | None, tuple[str, ...]]:
-    """What a default `torch.load` says of a file just written, and the program's own names that it hangs on."""
+    """What a default `torch.load` of what was just written to `file` says, and the program's own names it hangs on.
 
-    def opened() -> Any:
-        return io.BytesIO(file.getvalue()[start:]) if isinstance(file, io.BytesIO) else file
-
-    if not isinstance(file, (str, os.PathLike, io.BytesIO)):
+    None for a file that cannot be read back without disturbing its writer.
+    """
+    if isinstance(file, io.BytesIO):
+        content = file.getvalue()[start:]
+    elif isinstance(file, (str, os.PathLike)):
+        content = Path(file).read_bytes()
+    elif not start and isinstance(name := getattr(file, "name", None), str) and Path(name).is_file():
+        file.flush()
+        content = Path(name).read_bytes()
+    else:
         return None, ()
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.load(opened(), map_location="cpu")
+            torch.load(io.BytesIO(content), map_location="cpu")
         return "", ()
     except Exception as error:  # whatever it is, it is the answer
         refusal = str(error)
     names: list[str] = []
     with contextlib.suppress(Exception):  # only since torch 2.5, and only for files in its zip format
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(opened())
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
     said = re.search(r"Unsupported (?:global|class|operand)[^.]*\.\S*[^.]*", refusal)
     own = tuple(sorted(name for name in names if not name.startswith(("torch.", "collections.", "builtins."))))
     return said.group(0) if said else refusal.splitlines()[0][:300], own
