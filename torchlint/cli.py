@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -14,6 +15,7 @@ from torchlint.config import COLORS, OUTPUT_FORMATS, Config, ConfigError
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT = "check"
+DEVICES = ("auto", "cpu", "cuda", "pretend-cuda")  # those of `confirm`, which is imported only when it runs
 INTERRUPTED = 130  # as shells count a program that SIGINT ended
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -197,3 +199,29 @@ def explain(names: tuple[str, ...], output_format: str) -> int:
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from error
     return 0
+
+
+@torchlint.command(context_settings=_SETTINGS)
+@click.option("--rule", "names", multiple=True, metavar="NAME", help="Prove this rule only; repeatable.")
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to train.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The first seed.")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="How often each program is trained.")
+@click.option("--max-steps", type=click.IntRange(1), metavar="N", help="Optimizer steps a program may take.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="Time a program may take.")
+@click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--output-file", type=click.Path(path_type=Path), metavar="FILE", help="Write the report there.")
+@click.option("--color", type=click.Choice(COLORS), default="auto", help="Colours; auto: on terminals.")
+def confirm(names: tuple[str, ...], seeds: int | None, timeout: float | None, color: str, **options: Any) -> int:
+    """Prove every rule by training: its bad program, its good one, and the bad one after torchlint's own fix.
+
+    Needs torch. Exit status: 0 every rule is confirmed, 1 one is not, 2 wrong use or no torch.
+    """
+    from torchlint.confirm import command
+
+    return command.confirm(
+        names,
+        seeds=command.SEEDS if seeds is None else seeds,
+        timeout=command.TIMEOUT if timeout is None else timeout,
+        color={"auto": None, "always": True, "never": False}[color],
+        **options,
+    )

@@ -285,6 +285,9 @@ def _layer(config: Config, table: Mapping[str, Any], origin: str) -> Config:
 
 def _layer_options(config: Config, options: Mapping[str, Any]) -> Config:
     values = dict(options)
+    for name in ("exclude", "extend_exclude"):
+        if name in values:
+            values[name] = tuple(_from_here(pattern, config.root) for pattern in values[name])
     if "select" in values:
         # A selection on the command line is the whole selection: what a file ignores or adds was said of another one.
         config = dataclasses.replace(config, ignore=(), extend_select=())
@@ -292,6 +295,14 @@ def _layer_options(config: Config, options: Mapping[str, Any]) -> Config:
         if name in values:
             values[name] = (*getattr(config, name), *values[name])
     return _over(config, values, {name: f"--{key(name)}" for name in options})
+
+
+def _from_here(pattern: str, root: Path) -> str:
+    """A pattern that was typed in the current folder, as one that is relative to `root`."""
+    here, root = Path.cwd(), root.resolve()
+    if "/" not in pattern.rstrip("/") or here == root or root not in here.parents:
+        return pattern
+    return f"/{here.relative_to(root).as_posix()}/{pattern.lstrip('/')}"
 
 
 def _over(config: Config, values: Mapping[str, Any], origins: Mapping[str, str]) -> Config:

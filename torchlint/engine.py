@@ -58,7 +58,8 @@ def _analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
         with _NoCollection():
             return _check(source, rules)
     except SourceError as error:
-        return [builtin.file_error(error.code, str(error), source.filename, error.row, error.column)]
+        message, row, column = _in_words(error, source)
+        return [builtin.file_error(error.code, message, source.filename, row, column)]
 
 
 class _NoCollection:
@@ -204,14 +205,30 @@ def _check_syntax(source: Source) -> None:
 def _python_accepts(data: bytes) -> bool:
     """Raises RecursionError or MemoryError for what is nested too deeply."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes and the like are Python's to say
-            compile(data, "<source>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        _python_parses(data)
     except (SyntaxError, ValueError) as error:
         if isinstance(error, SyntaxError) and error.msg and error.msg.startswith("too many nested"):
             raise RecursionError(error.msg) from error
         return False
     return True
+
+
+def _python_parses(code: bytes | str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes and the like are Python's to say
+        compile(code, "<source>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+
+
+def _in_words(error: SourceError, source: Source) -> tuple[str, int, int]:
+    """Message, row and column of an error. Of broken syntax Python says better what it is, and where, than libcst."""
+    if error.code == "syntax-error":
+        try:
+            _python_parses(source.text)  # of bytes it would count columns in bytes
+        except SyntaxError as better:
+            return better.msg, max(1, better.lineno or 1), max(1, better.offset or 1)
+        except (ValueError, RecursionError, MemoryError):
+            pass  # what libcst says is all there is
+    return str(error), error.row, error.column
 
 
 _BRACKETS = bytes(sorted(b"()[]{}"))

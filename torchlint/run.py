@@ -10,7 +10,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,6 +97,9 @@ def _records(paths: Sequence[str], plan: Plan) -> Iterator[Record]:
         worker = Worker(plan)
         yield from map(worker.file, paths)
         return
+
+    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+
     done = 0
     try:
         with ProcessPoolExecutor(jobs, initializer=_start, initargs=(plan,)) as pool:
@@ -110,6 +112,8 @@ def _records(paths: Sequence[str], plan: Plan) -> Iterator[Record]:
 
 def _one_by_one(paths: Sequence[str], plan: Plan) -> Iterator[Record]:
     """A process died: to tell which file did it, each of the rest has a process to itself."""
+    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+
     for path in paths:
         try:
             with ProcessPoolExecutor(1, initializer=_start, initargs=(plan,)) as pool:

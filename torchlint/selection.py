@@ -39,8 +39,8 @@ def resolve(config: Config, rules: Sequence[Rule]) -> Selection:
     groups = {rule.name: rule.group.value for rule in rules} | dict.fromkeys(
         builtin.SUPPRESSION_CODES, builtin.SUPPRESSION
     )
-    default = (*(g.value for g in Group if g.default), builtin.SUPPRESSION)
-    selected = {*(config.select or default), *config.extend_select}
+    default = set() if config.select else {*(g.value for g in Group if g.default), builtin.SUPPRESSION}
+    selected = {*config.select, *config.extend_select}
     ignored = set(config.ignore)
 
     def chosen(code: str) -> bool:
@@ -49,7 +49,7 @@ def resolve(config: Config, rules: Sequence[Rule]) -> Selection:
                 return False
             if selector in selected:
                 return True
-        return False
+        return groups[code] in default
 
     codes = {code for code in groups if chosen(code)}
     notices = []
