@@ -1,19 +1,52 @@
-"""TODO one sentence.
+"""A layer, parameter or buffer is assigned to a module before `super().__init__()` has run.
 
 ## What it finds
-TODO
+In the `__init__` of a class that derives from `torch.nn.Module`, a module, parameter or buffer that is set on
+`self`, in the constructor or in a method that it calls, while the base is initialised only further down. The
+finding stands at the first such assignment; a second location shows the call.
+
 ## Why it hurts
-TODO
+The registries that the assignment needs do not exist yet: torch raises `AttributeError: cannot assign module
+before Module.__init__() call`, and the model cannot be built.
+
 ## Example
-TODO
+Wrong:
+
+```python
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        self.fc1 = nn.Linear(784, 10)
+        super().__init__()
+```
+
+Right:
+
+```python
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(784, 10)
+```
+
 ## Fix and its safety
-TODO
+Moves the call to the top of the body, after a docstring. Safe: the class could not be built before. The fix
+is not offered when there are several such calls, or when the call takes what is computed before it.
+
 ## Known limits
-TODO
+Numbers, strings, None, plain tensors and plain lists may be assigned before the call, and so may local
+variables; none of them is reported. Quiet when a base is out of sight, or when `self` is handed to code out
+of sight first.
+
 ## Proof
-TODO
+In a real run, layers that torch refuses to register because the module is set up only later are counted: 0 is
+healthy.
+
 ## References
-TODO
+- torch.nn.Module: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html
 """
 
 from __future__ import annotations
@@ -76,7 +109,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "layers that torch refused to register", "errors"
+    what, unit = "layers torch refused", "errors"
     refused = [one for one in trace.of(events.AttributeRefused) if one.initialises_later]
     for one in refused:
         message = f"{one.kind} holds {one.registered} parameters, torch had not set it up yet: {one.message}"

@@ -1,19 +1,62 @@
-"""TODO one sentence.
+"""A model and its input, or two operands, are certainly on different devices.
 
 ## What it finds
-TODO
+A model that was moved (`model.to(device)`, `.cuda()`) and is called with a tensor that was made or loaded on
+the CPU and not moved on any path; the opposite, moved batches and a model left behind; and an operation or a
+loss whose operands were not both moved. A device counts as an accelerator when it is one, or can be one
+(`"cuda" if torch.cuda.is_available() else "cpu"`). The finding stands where the devices meet. A tensor that a
+module makes in its own `forward` is the business of `tensor-without-device`, and a move whose result is
+thrown away that of `tensor-move-discarded`.
+
 ## Why it hurts
-TODO
+On a machine without a GPU the program runs. On one with a GPU the line raises `RuntimeError: Expected all
+tensors to be on the same device`, perhaps only in the validation after the first epoch.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+from torch import nn
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+model = nn.Linear(4, 2).to(device)
+x = torch.randn(8, 4)
+print(model(x))
+```
+
+Right:
+
+```python
+import torch
+from torch import nn
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+model = nn.Linear(4, 2).to(device)
+x = torch.randn(8, 4)
+print(model(x.to(device)))
+```
+
 ## Fix and its safety
-TODO
+Writes `.to(device)` behind the argument that was left on the CPU, where the program has a name for the device
+in that place. Safe: a tensor that is there already is not copied. Other forms get no fix: which side is to
+move is the author's choice.
+
 ## Known limits
-TODO
+Only what is certain is reported. Quiet about function parameters, batches from loaders with a `collate_fn` or
+data sets of other files that could move them, tensors without dimensions, indices, output of unknown
+functions, wrappers that distribute batches by themselves (`DataParallel`, Accelerate), modules that move
+their own input, and files that set a default device. Two different GPUs are not told apart.
+
 ## Proof
-TODO
+The program is run on a GPU, or, where there is none, on a pretended one: tensors that say `cuda:0`, compute
+on the CPU and raise the error that CUDA raises when devices meet. The pitfall raises it in the program's own
+line; healthy is no error.
+
 ## References
-TODO
+- CUDA semantics: https://docs.pytorch.org/docs/stable/notes/cuda.html
+- torch.nn.Module.to: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.to
+- torch.Tensor.to: https://docs.pytorch.org/docs/stable/generated/torch.Tensor.to.html
 """
 
 from __future__ import annotations
@@ -21,7 +64,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import Combined, Device, Event, Forward, Module, Site, Tensor, Unknown, Value
+from torchlint.facts import Combined, Device, Discarded, Event, Forward, Module, Site, Tensor, Unknown, Value
 from torchlint.rule import Around, Facts, Finding, Fix, Group, Safety
 
 if TYPE_CHECKING:
@@ -31,6 +74,7 @@ if TYPE_CHECKING:
 group = Group.CORRECTNESS
 words = [{"cuda", "device", "to"}, {"torch"}]
 fixable = "sometimes"
+accelerator = True  # its proof needs one, or the pretence of one
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -38,9 +82,10 @@ def check(facts: Facts) -> Iterator[Finding]:
         return
     for root in facts.roots:
         seen: set[tuple[object, object]] = set()
+        thrown_away = [event.receiver for event in root.of(Discarded)]  # another rule's finding, of which this follows
         for event in root.of(Forward, Combined):
-            found = _forward(event) if isinstance(event, Forward) else _combined(event)
-            if found is None or not root.complete or (event.frame.function, found[0]) in seen:
+            found = _forward(facts, event) if isinstance(event, Forward) else _combined(event)
+            if found is None or not root.complete or (event.frame.function, found[0]) in seen or found[0] in thrown_away:
                 continue
             seen.add((event.frame.function, found[0]))
             stray, device, message, site = found
@@ -55,10 +100,10 @@ def check(facts: Facts) -> Iterator[Finding]:
 _Found = tuple[Value, Device, str, Site | None]
 
 
-def _forward(event: Forward) -> _Found | None:
+def _forward(facts: Facts, event: Forward) -> _Found | None:
     """A module on one device, given a tensor that certainly is on another."""
-    if event.device is None:
-        return None
+    if event.device is None or not facts.has_parameters(event.module):
+        return None  # without parameters it runs wherever its input is
     model = event.spelling or "the model"
     for index, argument in enumerate(event.arguments):
         device = _certain(argument)
@@ -139,7 +184,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "operations on tensors of two devices", "errors"
+    what, unit = "operations on two devices", "errors"
     errors = [error for error in trace.of(events.DeviceError) if not error.made_inside]
     for error in errors:
         yield Measurement(what, 1, 0, unit, True, error.place, f"RuntimeError: {error.message}")

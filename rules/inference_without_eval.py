@@ -1,19 +1,65 @@
-"""TODO one sentence.
+"""A model with dropout or batch normalisation is evaluated in training mode.
 
 ## What it finds
-TODO
+A call of a model to evaluate or predict, that is, under `no_grad` or `inference_mode`, or after its weights
+were loaded, with Dropout or a batch norm in its reach, while no path has called `model.eval()`. The finding
+stands at the first such call of the evaluation. When encoder and decoder are used and only one is in
+evaluation mode, the other is reported.
+
 ## Why it hurts
-TODO
+A module starts in training mode. Dropout then goes on dropping, so the same input gives another answer each
+time; batch norm uses the statistics of the test batch instead of those it has learned, and moves its own
+running statistics towards the test data. The measured accuracy is wrong, and the saved model may be too.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+model.load_state_dict(torch.load("weights.pt", weights_only=True))
+with torch.no_grad():
+    for x in batches:
+        print(model(x).argmax(dim=1))
+```
+
+Right:
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+model.load_state_dict(torch.load("weights.pt", weights_only=True))
+model.eval()
+with torch.no_grad():
+    for x in batches:
+        print(model(x).argmax(dim=1))
+```
+
 ## Fix and its safety
-TODO
+Writes `model.eval()`, with the program's own name for the model, before the evaluation. Unsafe: it changes
+what the program prints, and training that goes on afterwards needs `model.train()` again. Where the training
+that follows would stay in evaluation mode, no fix is offered.
+
 ## Known limits
-TODO
+Quiet about a model in which nothing depends on the mode, about one whose layers are not in sight, about
+methods of the model itself (their caller sets the mode), about networks that draw samples for a GAN, about a
+pass over zeros that asks for a shape, and when `train()` was called on purpose (Monte Carlo dropout,
+gathering batch statistics). Quiet when the model was handed to code of another file, or comes from a hub,
+where it is in evaluation mode already.
+
 ## Proof
-TODO
+In a real run each batch of an evaluation is passed twice. Answers that differ, or running statistics that
+move, confirm the finding, with the largest difference as the number; two equal answers say *harmless here*.
+
 ## References
-TODO
+- torch.nn.Module.eval: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.eval
+- torch.nn.Dropout: https://docs.pytorch.org/docs/stable/generated/torch.nn.Dropout.html
+- torch.nn.BatchNorm1d: https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm1d.html
+- Autograd mechanics: Evaluation Mode: https://docs.pytorch.org/docs/stable/notes/autograd.html#evaluation-mode-nn-module-eval
 """
 
 from __future__ import annotations
@@ -21,27 +67,103 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.effects import mode_after
-from torchlint.facts import Backward, Event, Forward, Grad, Module, Root, certainly, walk
-from torchlint.rule import Facts, Finding, Fix, Group, InsertFirst, Safety
+from torchlint.effects import mode_after, shared_loop, training_forwards
+from torchlint.facts import Backward, Derives, Event, Forward, Grad, Loaded, Module, Root, Tensor, may_be_same, only, walk
+from torchlint.mends import train_first
+from torchlint.rule import Change, Facts, Finding, Fix, Group, InsertBefore, InsertFirst, Safety
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
     from torchlint.confirm.trace import Trace
 
 group = Group.SUSPICIOUS
-words = [{"no_grad", "inference_mode", "set_grad_enabled", "test", "eval", "valid", "predict"}, {"torch"}]
+words = [{"no_grad", "inference_mode", "set_grad_enabled", "load_state_dict"}, {"torch"}]
 fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    yield from ()
+    for root in facts.roots:
+        seen: set[tuple[object, object]] = set()
+        for forward in root.of(Forward):
+            module = only(forward.module)
+            if not isinstance(module, Module) or not root.complete or not _inference(root, forward):
+                continue
+            key = (forward.frame.function, module)
+            if key in seen or not _never_evaluated(facts, root, forward, module):
+                continue
+            seen.add(key)
+            model = forward.spelling or "the model"
+            yield Finding(
+                forward.site,
+                f"`{model}` predicts in training mode: nothing here puts it in evaluation mode",
+                "Dropout stays active and batch normalisation uses, and updates, the statistics of each batch it sees.",
+                fix=_fix(root, forward),
+            )
+
+
+def _inference(root: Root, forward: Forward) -> bool:
+    """True when the call is meant to predict: gradients are off, or trained weights were loaded and nothing trains."""
+    if any(isinstance(o, Tensor) and o.fresh is not None for a in forward.arguments for o in a.options()):
+        return False  # noise or a probe of the shape: samples of a GAN are drawn in training mode on purpose
+    if forward.grad is Grad.OFF:
+        return not any(
+            b.frame is forward.frame and b.loops[-1:] == forward.loops[-1:] and b.loops for b in root.of(Backward)
+        )
+    if forward.grad is not Grad.DEFAULT or any(root.of(Backward)):
+        return False
+
+    def after(state: str, event: Event) -> str:
+        return "loaded" if isinstance(event, Loaded) and may_be_same(event.target, forward.module) else state
+
+    return walk([root.entry], "new", after).get(forward) == {"loaded"}
+
+
+def _never_evaluated(facts: Facts, root: Root, forward: Forward, module: Module) -> bool:
+    """True when the module is random in training mode and no path, here or in what we cannot see, can have left it."""
+    function, start = forward.frame.function, root.frame.function
+    if not module.fresh or facts.depends_on_mode(module) is not True:
+        return False
+    if any(f.owner is not None and (f.owner.module is Derives.YES or not f.owner.closed) for f in (function, start) if f):
+        return False  # a model's own method, or a framework's: its caller sets the mode
+    if start is not None and start.owner is not None and "eval" in start.owner.words:
+        return False
+
+    def after(mode: str, event: Event) -> str:
+        return mode_after(mode, event, module)
+
+    return walk([root.entry], "train", after).get(forward) == {"train"}
+
+
+def _fix(root: Root, forward: Forward) -> Fix | None:
+    """`model.eval()` before the prediction, and `model.train()` where training goes on after it."""
+    function = forward.frame.function
+    trains_here = any(b.frame is forward.frame for b in root.of(Backward))
+    if not forward.spelling:
+        return None
+    line = (f"{forward.spelling}.eval()",)
+    change: Change
+    if function is not None and forward.spelling.partition(".")[0] in function.parameters and not trains_here:
+        change = InsertFirst(function.site, line)
+    else:
+        within = [loop for loop in forward.loops if loop.frame is forward.frame]
+        calm = [loop for loop in within if not any(b.inside(loop) for b in root.of(Backward))]
+        change = InsertBefore(calm[0].site if calm else forward.site, line)
+    changes: list[Change] = [change]
+    for training in training_forwards(root, forward.module):
+        loop = shared_loop(forward, training)
+        if loop is not None:
+            restore = train_first(training, loop)
+            if restore is None:
+                return None
+            changes.append(restore)
+            break
+    return Fix(f"Set evaluation mode with `{line[0]}`", Safety.UNSAFE, tuple(changes))
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "two passes of one batch", "largest difference"
+    what, unit = "two passes of one batch", "difference"
     for forward in trace.inference():
         if forward.difference is None or forward.moved is None:
             continue

@@ -1,19 +1,69 @@
-"""TODO one sentence.
+"""A model is evaluated over a data set while autograd records every batch for a backward pass that never comes.
 
 ## What it finds
-TODO
+A model in evaluation mode that is called in a loop over data, with no `no_grad`, `inference_mode` or
+`set_grad_enabled(False)` around the call, in a decorator or in a caller, and with nothing in reach that uses
+gradients. The finding stands at the first such call of the evaluation.
+
 ## Why it hurts
-TODO
+`eval()` does not switch gradients off. Each call keeps the inputs of every layer for a backward pass that
+never comes: evaluation takes more memory and time than it needs. Where outputs are collected, the graphs of
+all batches are kept with them, and the memory grows until the end of the data set. The results are right;
+this is a matter of cost.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+def encode(loader: DataLoader):
+    model = nn.Linear(4, 2)
+    model.eval()
+    codes = []
+    for x in loader:
+        codes.append(model(x))
+    return torch.cat(codes)
+```
+
+Right:
+
+```python
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+@torch.no_grad()
+def encode(loader: DataLoader):
+    model = nn.Linear(4, 2)
+    model.eval()
+    codes = []
+    for x in loader:
+        codes.append(model(x))
+    return torch.cat(codes)
+```
+
 ## Fix and its safety
-TODO
+Decorates the function with `@torch.no_grad()`, or puts the loop of a script under `with torch.no_grad():`,
+spelled as the file imports torch. Unsafe: if a caller out of sight uses the outputs for a backward pass after
+all, that pass would fail.
+
 ## Known limits
-TODO
+Quiet when something in the evaluation uses gradients (attribution, attacks, forces, `requires_grad_` on an
+input), when the model is frozen, for a single prediction without a loop, under a decorator or a context that
+cannot be resolved, and when training goes on in the same loop. A teacher or a target network that is run with
+gradients inside a training loop is not reported.
+
 ## Proof
-TODO
+In a real run the outputs of the evaluation are asked for their `grad_fn`, and the bytes that autograd saved
+for them are counted; healthy is 0 bytes.
+
 ## References
-TODO
+- torch.no_grad: https://docs.pytorch.org/docs/stable/generated/torch.no_grad.html
+- torch.inference_mode: https://docs.pytorch.org/docs/stable/generated/torch.autograd.grad_mode.inference_mode.html
+- Autograd mechanics: Locally disabling gradient computation: https://docs.pytorch.org/docs/stable/notes/autograd.html#locally-disabling-gradient-computation
 """
 
 from __future__ import annotations
@@ -28,7 +78,6 @@ from torchlint.facts import (
     Forward,
     Grad,
     GradientUsed,
-    Iterated,
     Literal,
     Module,
     Root,
@@ -85,13 +134,18 @@ def _over_data(forward: Forward) -> bool:
 
 
 def _records(root: Root, forward: Forward) -> bool:
-    """True when nothing that could come after makes use of gradients."""
-    for event in root.of(Backward, GradientUsed):
-        if event.frame.function is forward.frame.function:
-            return False
-        if isinstance(event, Backward) and forward.loops and event.inside(forward.loops[-1]):
-            return False
-    return True
+    """True when autograd has something to record and nothing that can come next makes use of it."""
+    if any(event.target is None or related(event.target, forward.module) for event in root.of(GradientUsed)):
+        return False  # frozen, or differentiated by hand
+
+    def after(mode: str, event: Event) -> str | None:
+        now = mode_after(mode, event, forward.module)
+        return now if now == "eval" else None
+
+    met = walk(forward.next, "eval", after)
+    if forward not in met:
+        return False  # one pass only
+    return not any(isinstance(e, Backward) or (isinstance(e, GradientUsed) and e.frame is forward.frame) for e in met)
 
 
 def _fix(facts: Facts, root: Root, forward: Forward) -> Fix | None:
@@ -109,13 +163,11 @@ def _fix(facts: Facts, root: Root, forward: Forward) -> Fix | None:
     return Fix(f"Run the loop under `{no_grad}()`", Safety.UNSAFE, (Wrap(outermost.site, f"with {no_grad}():"),))
 
 
-_ = (related, Iterated)
-
 
 def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "kept for a backward pass that never comes", "bytes a batch"
+    what, unit = "kept for no backward pass", "bytes"
     for forward in trace.inference():
         if not forward.tracked:
             message = f"the output of {forward.kind} has no grad_fn and keeps nothing alive"

@@ -1,19 +1,62 @@
-"""TODO one sentence.
+"""A module's `__init__` never calls `super().__init__()`.
 
 ## What it finds
-TODO
+A class that derives from `torch.nn.Module`, directly, through torch's own layers or through classes of the
+same file, with an `__init__` of its own that sets attributes and neither calls `super().__init__()`, nor the
+base by its name, nor a method that does. `super().__init__` without its parentheses is no call. The finding
+stands at the `def __init__`.
+
 ## Why it hurts
-TODO
+`Module.__init__` makes the registries for parameters, buffers, submodules and hooks. Without it the first
+layer that is assigned raises `AttributeError: cannot assign module before Module.__init__() call`. A module
+that assigns only numbers is built without complaint and fails at its first call, with a message about
+`_backward_hooks` that does not name the cause.
+
 ## Example
-TODO
+Wrong:
+
+```python
+from torch import nn
+
+class MLPNet(nn.Module):
+    def __init__(self):
+        self.fc1 = nn.Linear(784, 10)
+
+    def forward(self, x):
+        return self.fc1(x)
+```
+
+Right:
+
+```python
+from torch import nn
+
+class MLPNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(784, 10)
+
+    def forward(self, x):
+        return self.fc1(x)
+```
+
 ## Fix and its safety
-TODO
+Writes `super().__init__()` as the first statement of the body, after a docstring. Safe where the base takes
+no arguments: the class cannot have worked before. Where the base is a class that wants arguments, they must
+be filled in by hand; with several bases the fix is unsafe, because all of their constructors may run then.
+
 ## Known limits
-TODO
+Quiet when a base comes from a file or package that is not read, when the class has a metaclass, a decorator
+(a dataclass makes its own constructor), a `__new__` or a `__post_init__`, when `self` or its `__dict__` is
+handed to code out of sight, and when the constructor sets nothing.
+
 ## Proof
-TODO
+In a real run, layers that torch refuses to register because the module was never set up are counted: 0 is
+healthy.
+
 ## References
-TODO
+- torch.nn.Module: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html
+- Build the Neural Network: https://docs.pytorch.org/tutorials/beginner/basics/buildmodel_tutorial.html
 """
 
 from __future__ import annotations
@@ -86,7 +129,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "layers that torch refused to register", "errors"
+    what, unit = "layers torch refused", "errors"
     refused = [one for one in trace.of(events.AttributeRefused) if not one.initialises_later]
     for one in refused:
         message = f"{one.kind} holds {one.registered} parameters, torch never set it up: {one.message}"

@@ -1,19 +1,70 @@
-"""TODO one sentence.
+"""A training loop steps its optimizer on gradients that an earlier step has already used.
 
 ## What it finds
-TODO
+A loop in which an optimizer steps, the gradients it stepped on stay in `.grad`, the next `backward()` adds to
+them, and the optimizer steps on the sum, on every path through the loop. The finding stands at the
+`backward()`; a second location shows the `step()`.
+
+It does not matter how the loop is written: at module level, in a function, spread over helpers and methods of
+a class, with a `GradScaler`, in a closure, or with several optimizers of which one is forgotten. Nor does it
+matter where gradients are cleared: at the head of the loop, before the backward pass, after the step, through
+the model, in a helper or by `p.grad = None`. All of these are right.
+
 ## Why it hurts
-TODO
+`backward()` adds into `.grad`; it never replaces. Without clearing, step k uses the sum of the gradients of
+all k batches so far, most of them taken at weights that the model no longer has: `w <- w - lr * dL/dw` no
+longer holds. Nothing fails. At a small learning rate the loss even falls for a while, as under a strong and
+stale momentum, and the model ends worse than it could, or diverges late.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in batches:
+    loss = (model(x) - y).square().mean()
+    loss.backward()
+    optimizer.step()
+```
+
+Right:
+
+```python
+import torch
+
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in batches:
+    optimizer.zero_grad()
+    loss = (model(x) - y).square().mean()
+    loss.backward()
+    optimizer.step()
+```
+
 ## Fix and its safety
-TODO
+Writes `optimizer.zero_grad()`, with the program's own name for the optimizer, right before the backward pass;
+where backward and step do not stand in one block (gradient accumulation, a closure, a helper), right after
+the step. Safe: on every path the gradients that it clears have been used by a step already. No fix is offered
+where the optimizer has no name that can be written at that place.
+
 ## Known limits
-TODO
+Quiet wherever something out of sight could clear the gradients: the optimizer, the model or an object that
+holds them is handed to code of another file, to a callback that cannot be resolved or to a framework
+(Lightning, Accelerate, DeepSpeed and others). Quiet about a function without a loop, and about a loop that
+runs at most once. Gradients that are cleared on some paths only are not reported.
+
 ## Proof
-TODO
+At each `optimizer.step()` of a real run, what is in `.grad` is compared with what the backward passes since
+the last step delivered. Healthy is 1 step's worth. The pitfall shows 2 at the second step and k at the k-th,
+at any learning rate; the loss curve is not looked at.
+
 ## References
-TODO
+- torch.optim.Optimizer.zero_grad: https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html
+- torch.Tensor.backward: https://docs.pytorch.org/docs/stable/generated/torch.Tensor.backward.html
+- Zeroing out gradients in PyTorch: https://docs.pytorch.org/tutorials/recipes/recipes/zeroing_out_gradients.html
 """
 
 from __future__ import annotations
@@ -97,7 +148,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "gradients in .grad when the optimizer steps", "steps' worth"
+    what, unit = "gradients in .grad at a step", "steps' worth"
     places = {backward.number: backward.place for backward in trace.of(events.Backward) if backward.accumulates}
     stale: dict[events.Place, list[events.OptimizerStep]] = {}
     for step in trace.of(events.OptimizerStep):

@@ -1,19 +1,75 @@
-"""TODO one sentence.
+"""A parameter or layer is replaced after an optimizer was built over the old one, so the new one is never updated.
 
 ## What it finds
-TODO
+`model.fc.weight = nn.Parameter(...)`, `model.fc = nn.Linear(...)`, `model[2] = nn.Linear(...)` or
+`setattr(model, "fc", nn.Linear(...))` after `optimizer = SGD(model.parameters())`, when that optimizer goes
+on to step and has neither been built anew nor been given the new parameters. The finding stands at the
+assignment; a second location shows where the optimizer took its parameters.
+
 ## Why it hurts
-TODO
+An optimizer holds the parameter objects themselves, not their names. The assignment puts a new object into
+the model: the forward pass uses it, the backward pass gives it a gradient, and no optimizer ever moves it.
+The layer keeps its first random values while everything around it adapts, and the loss still falls. A head
+that was exchanged for fine-tuning stays untrained.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+from torch import nn
+
+net = nn.Linear(784, 512)
+opt = torch.optim.SGD(net.parameters(), lr=0.01)
+net.weight = nn.Parameter(torch.ones([512, 784]))
+for x in batches:
+    opt.zero_grad()
+    loss = net(x).square().mean()
+    loss.backward()
+    opt.step()
+```
+
+Right:
+
+```python
+import torch
+from torch import nn
+
+net = nn.Linear(784, 512)
+opt = torch.optim.SGD(net.parameters(), lr=0.01)
+with torch.no_grad():
+    net.weight.copy_(torch.ones([512, 784]))
+for x in batches:
+    opt.zero_grad()
+    loss = net(x).square().mean()
+    loss.backward()
+    opt.step()
+```
+
+Right, and often simplest: replace first, then build the optimizer.
+
 ## Fix and its safety
-TODO
+A parameter: its values are copied into the one that the optimizer holds, under `torch.no_grad()`. Safe: the
+forward pass computes the same, and only the updates that were lost are no longer lost. Values of another
+shape would raise at that line. A layer: its parameters are added with `optimizer.add_param_group(...)`, where
+the optimizer has a name there. Unsafe: the group takes the optimizer's default settings, and the old layer
+stays in the optimizer.
+
 ## Known limits
-TODO
+Right, and not reported: `.data = ...`, `copy_`, `load_state_dict`, `.to(device)`, wrapping the model, weight
+tying in a constructor, attributes that are no layers, layers without parameters, a replacement in a model
+that the optimizer does not hold. Quiet when the optimizer was built from something other than `parameters()`
+of a model in sight, when the new value is not certainly a new parameter or layer, and when model or optimizer
+are handed to code of another file in between.
+
 ## Proof
-TODO
+In a real run the identity of every parameter is compared with those in `optimizer.param_groups`. The pitfall
+shows parameters that have a gradient, are in no group and have not moved; healthy is none.
+
 ## References
-TODO
+- torch.optim: How to use an optimizer: https://docs.pytorch.org/docs/stable/optim.html
+- torch.optim.Optimizer.add_param_group: https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.add_param_group.html
+- torch.nn.parameter.Parameter: https://docs.pytorch.org/docs/stable/generated/torch.nn.parameter.Parameter.html
 """
 
 from __future__ import annotations
@@ -141,7 +197,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "new parameters with a gradient that no optimizer moves", "parameters"
+    what, unit = "new weights no optimizer moves", "parameters"
     steps = list(trace.of(events.OptimizerStep))
     for replaced in trace.of(events.ParameterReplaced):
         later = [one for step in steps if step.number > replaced.number for one in step.orphans]

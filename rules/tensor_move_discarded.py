@@ -1,19 +1,54 @@
-"""TODO one sentence.
+"""The result of moving or converting a tensor is thrown away.
 
 ## What it finds
-TODO
+`x.to(device)`, `.cuda()`, `.cpu()`, `.float()`, `.half()`, `.double()`, `.long()`, `.detach()` and the like
+as a statement of their own, on what is certainly a tensor. The finding stands at the statement.
+
 ## Why it hurts
-TODO
+`Module.to` changes the module; `Tensor.to` returns a new tensor and leaves the old one as it is. The
+statement does nothing: the batch stays on the CPU and the next line fails on a GPU, the dtype stays what it
+was, the graph is not cut and the next backward pass runs through it a second time.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+x = torch.randn(8, 4)
+x.to(device)
+```
+
+Right:
+
+```python
+import torch
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+x = torch.randn(8, 4)
+x = x.to(device)
+```
+
 ## Fix and its safety
-TODO
+Assigns the result to the name it was called on. Safe: the statement has no effect as it is, and what follows
+was written as if it had one.
+
 ## Known limits
-TODO
+Quiet unless the receiver is certainly a tensor: modules, graphs, batches of text and storages of other
+libraries move in place, and a function parameter could be any of them. Quiet about tensors made only to wake
+the device (`torch.zeros(1).to(device)`), and about methods with an underscore. Other methods whose result is
+thrown away (`x.clamp(0, 1)`, `x.view(...)`) are not this rule's.
+
 ## Proof
-TODO
+In a real run, or on a pretended accelerator, a move or conversion that made another tensor which nothing kept
+is counted; healthy is 0. Where the tensor has the right device and dtype already, nothing is lost and the run
+says *harmless here*.
+
 ## References
-TODO
+- torch.Tensor.to: https://docs.pytorch.org/docs/stable/generated/torch.Tensor.to.html
+- torch.Tensor.detach: https://docs.pytorch.org/docs/stable/generated/torch.Tensor.detach.html
+- torch.nn.Module.to: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.to
 """
 
 from __future__ import annotations
@@ -34,6 +69,7 @@ words = [
     {"torch"},
 ]
 fixable = "safe"
+accelerator = True  # its proof needs one, or the pretence of one
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -56,7 +92,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "converted tensors thrown away", "tensors"
+    what, unit = "conversions thrown away", "tensors"
     for move in trace.of(events.Moved):
         lost = move.discarded and move.before != move.after
         message = f"the result of .{move.method}() was kept, or changed nothing"

@@ -1,19 +1,63 @@
-"""TODO one sentence.
+"""A module's `forward` makes a tensor on the CPU and combines it with an input that may be elsewhere.
 
 ## What it finds
-TODO
+In `forward` of a module, or in a method that it calls: a factory such as `torch.zeros`, `torch.randn` or
+`torch.arange` without `device=`, whose result has dimensions, is not moved on any path, and meets an argument
+or a parameter in arithmetic, in `torch.cat` and the like, or as the input of a submodule. The finding stands
+at the factory; a second location shows where the two meet.
+
 ## Why it hurts
-TODO
+The module works until it is moved. `model.to("cuda")` moves parameters and buffers, but cannot reach a tensor
+that `forward` makes anew each time: the line raises `RuntimeError: Expected all tensors to be on the same
+device`.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+from torch import nn
+
+class AddNoise(nn.Module):
+    def forward(self, x):
+        noise = torch.randn(x.shape)
+        return x + noise
+```
+
+Right:
+
+```python
+import torch
+from torch import nn
+
+class AddNoise(nn.Module):
+    def forward(self, x):
+        noise = torch.randn(x.shape, device=x.device)
+        return x + noise
+```
+
+`torch.randn_like(x)` and `x.new_zeros(...)` are right too. A constant belongs in a buffer.
+
 ## Fix and its safety
-TODO
+Adds `device=x.device`, with the name of what the tensor meets, to the factory. Unsafe: a program that is used
+with another kind of `x` than torchlint assumes would break, and random numbers drawn on a GPU differ from
+those of the CPU.
+
 ## Known limits
-TODO
+Quiet about tensors without dimensions, which may meet any device; about indices; about numbers for decisions
+or lengths that only Python reads; about `*_like` and `new_*`; when the file sets a default device; under
+`with torch.device(...)`; when the result goes through a function out of sight; and when the other operand is
+not certainly a tensor from outside.
+
 ## Proof
-TODO
+The program is run on a GPU, or, where there is none, on a pretended one that raises the error that CUDA
+raises when devices meet. The pitfall raises it in `forward`, with a tensor that `forward` itself has made;
+healthy is no error.
+
 ## References
-TODO
+- CUDA semantics: Device-agnostic code: https://docs.pytorch.org/docs/stable/notes/cuda.html#device-agnostic-code
+- torch.Tensor.device: https://docs.pytorch.org/docs/stable/generated/torch.Tensor.device.html
+- torch.nn.Module.register_buffer: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.register_buffer
 """
 
 from __future__ import annotations
@@ -21,7 +65,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import Combined, Forward, Site, Tensor, Value
+from torchlint.facts import Combined, Derives, Forward, Module, Site, Tensor, Value
 from torchlint.rule import Facts, Finding, Fix, Group, Replace, Safety
 
 if TYPE_CHECKING:
@@ -31,6 +75,7 @@ if TYPE_CHECKING:
 group = Group.SUSPICIOUS
 words = [{"forward"}, {"device", "cuda", "to"}, {"torch"}]
 fixable = "sometimes"
+accelerator = True  # its proof needs one, or the pretence of one
 
 
 _QUIET = {"set_default_device", "set_default_tensor_type"}
@@ -41,38 +86,41 @@ def check(facts: Facts) -> Iterator[Finding]:
         return
     seen: set[object] = set()
     for root in facts.roots:
-        for event in root.of(Combined):
+        for event in root.of(Combined, Forward):
             owner = event.frame.function.owner if event.frame.function else None
-            if (
-                owner is None
-                or owner.module.value != "yes"
-                or root.frame.name == "__init__"
-                or event.operation == "item"
-            ):
+            if owner is None or owner.module is not Derives.YES or root.frame.name == "__init__":
                 continue
-            made = next((o for o in event.operands if isinstance(o, Tensor) and _left_on_cpu(o)), None)
-            other = next((o for o in event.operands if _open(o)), None)
-            if made is None or other is None or made.fresh is None or made.fresh.node in seen:
+            stray, other = _meeting(facts, event)
+            if stray is None or stray.fresh is None or other is None or stray.fresh.node in seen:
                 continue
-            seen.add(made.fresh.node)
+            seen.add(stray.fresh.node)
             what = f"`{other.name}`" if other.name else "the input"
             yield Finding(
-                made.fresh,
+                stray.fresh,
                 f"this tensor is made on the CPU, whatever device {what} is on",
-                "Once the module is moved to an accelerator, combining the two raises RuntimeError.",
+                "Once the module is moved to an accelerator, bringing the two together raises RuntimeError.",
                 related=((f"it meets {what} here", event.site),),
-                fix=_fix(facts, made.fresh, other),
+                fix=_fix(facts, stray.fresh, other),
             )
 
 
-def _left_on_cpu(value: Tensor) -> bool:
-    """True for a tensor with dimensions that a factory made on the CPU by default."""
-    return (
-        value.device is not None
-        and value.device.kind == "cpu"
-        and value.fresh is not None
-        and value.rank not in (0, None)
-    )
+def _meeting(facts: Facts, event: Combined | Forward) -> tuple[Tensor | None, Value | None]:
+    """A tensor that a factory made on the CPU by default, and what of open device it is brought together with."""
+    match event:
+        case Combined(operands=operands, operation=operation) if operation != "item":
+            return _stray(operands), next((o for o in operands if _open(o)), None)
+        case Forward(module=Module() as module, device=None) if module.api and facts.has_parameters(module):
+            return _stray([*event.arguments, *event.keywords.values()]), module
+    return None, None
+
+
+def _stray(values: list[Value]) -> Tensor | None:
+    for value in values:
+        for one in value.options():
+            if isinstance(one, Tensor) and one.fresh is not None and one.rank not in (0, None):
+                if one.device is not None and one.device.kind == "cpu":
+                    return one
+    return None
 
 
 def _open(value: Value) -> bool:
@@ -82,7 +130,7 @@ def _open(value: Value) -> bool:
 
 def _fix(facts: Facts, factory: Site, other: Value) -> Fix | None:
     text = facts.text(factory)
-    if not other.name.isidentifier() or not text.endswith(")") or "Tensor(" in text:
+    if not isinstance(other, Tensor) or not other.name.isidentifier() or not text.endswith(")") or "Tensor(" in text:
         return None
     body = text[:-1].rstrip().removesuffix(",")
     joint = "" if body.endswith("(") else ", "
@@ -93,14 +141,12 @@ def _fix(facts: Facts, factory: Site, other: Value) -> Fix | None:
     )
 
 
-_ = Forward
-
 
 def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "operations on tensors of two devices", "errors"
+    what, unit = "operations on two devices", "errors"
     errors = [error for error in trace.of(events.DeviceError) if error.made_inside]
     for error in errors:
         yield Measurement(what, 1, 0, unit, True, error.inner, f"RuntimeError: {error.message}")

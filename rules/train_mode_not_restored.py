@@ -1,19 +1,74 @@
-"""TODO one sentence.
+"""After an evaluation between two rounds of training, the model stays in evaluation mode.
 
 ## What it finds
-TODO
+`model.eval()` in reach of a training loop, with a training pass of the same model in the next round and no
+`model.train()` on any path in between. The finding stands at the `eval()` that is not undone; a second
+location shows the training pass. Typical forms: `train()` once before the loop and a helper that validates
+after each epoch; `train()` at the head of the epoch and `eval()` every few steps inside it; a second `eval()`
+where `train()` was meant.
+
 ## Why it hurts
-TODO
+The first epoch trains as it should. From the second on, dropout is off and batch norm neither uses nor
+updates batch statistics: the model overfits, or learns with statistics from its first minutes. The training
+loss even looks better than before.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+model.train()
+for epoch in range(10):
+    optimizer.zero_grad()
+    loss = model(x).square().mean()
+    loss.backward()
+    optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        print(model(x_valid).mean())
+```
+
+Right:
+
+```python
+import torch
+from torch import nn
+
+model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for epoch in range(10):
+    model.train()
+    optimizer.zero_grad()
+    loss = model(x).square().mean()
+    loss.backward()
+    optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        print(model(x_valid).mean())
+```
+
 ## Fix and its safety
-TODO
+Writes `model.train()`, with the program's own name for the model, at the head of the loop or function that
+trains. Unsafe: it changes what is trained, and layers that were put into evaluation mode on purpose are
+switched back too. No fix is offered where the model has no name at that place.
+
 ## Known limits
-TODO
+Quiet about a model in which nothing depends on the mode, about a model that is trained in evaluation mode
+from its first batch on (a linear probe, frozen batch norm), about copies, teachers and parts of a model, and
+when the mode is set from a variable (`model.train(was_training)`), in a context manager, or possibly by code
+of another file. A mode that is restored on some paths only is not reported.
+
 ## Proof
-TODO
+In a real run, `training` is read at each training pass. Passes in evaluation mode after the first in training
+mode are counted, if the model has layers that depend on it; healthy is 0.
+
 ## References
-TODO
+- torch.nn.Module.train: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.train
+- torch.nn.Module.eval: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.eval
 """
 
 from __future__ import annotations
@@ -21,9 +76,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.effects import mode_after
-from torchlint.facts import Backward, Event, Forward, Grad, Loop, ModeSet, Module, Root, Value, certainly, same, walk
-from torchlint.rule import Facts, Finding, Fix, Group, InsertFirst, Safety
+from torchlint.effects import mode_after, shared_loop, training_forwards
+from torchlint.facts import Event, Forward, Grad, Loop, ModeSet, Module, Root, Value, certainly, same, walk
+from torchlint.mends import train_first
+from torchlint.rule import Facts, Finding, Fix, Group, Safety
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
@@ -45,8 +101,8 @@ def check(facts: Facts) -> Iterator[Finding]:
                 or not certainly(off.module, Module)
             ):
                 continue
-            for forward in _training_forwards(root, off.module):
-                loop = _shared_loop(off, forward)
+            for forward in training_forwards(root, off.module):
+                loop = shared_loop(off, forward)
                 if (
                     loop is None
                     or facts.depends_on_mode(forward.module) is False
@@ -67,62 +123,36 @@ def check(facts: Facts) -> Iterator[Finding]:
                 break
 
 
-def _training_forwards(root: Root, module: Value) -> Iterator[Forward]:
-    """Calls of the module whose output a backward pass in the same loop comes from."""
-    roots = [(b, b.roots) for b in root.of(Backward) if b.roots]
-    for forward in root.of(Forward):
-        if not same(forward.module, module) or forward.grad is Grad.OFF or not forward.loops:
-            continue
-        if any(forward.module.options()[0] in reached and set(forward.loops) & set(b.loops) for b, reached in roots):
-            yield forward
-
-
-def _shared_loop(off: ModeSet, forward: Forward) -> Loop | None:
-    """The innermost loop that repeats both."""
-    return next((loop for loop in reversed(off.loops) if forward.inside(loop) and not loop.once), None)
-
-
 def _stays_off(root: Root, off: ModeSet, forward: Forward, loop: Loop) -> bool:
     """True when every way from `off` to the training forward leaves the mode as it is, after an evaluation has taken place."""
 
-    def after(state: tuple[str, bool], event: Event) -> tuple[str, bool]:
-        mode, evaluated = state
-        if isinstance(event, Forward) and event is not forward and same(event.module, off.module) and mode == "eval":
-            evaluated = evaluated or event.grad is Grad.OFF or event.frame is not forward.frame
-        return mode_after(mode, event, off.module), evaluated
+    def after(mode: str, event: Event) -> str:
+        if isinstance(event, ModeSet) and event is not off and event.training is False and same(event.module, off.module):
+            return "off elsewhere"
+        return mode_after(mode, event, off.module)
 
-    met = walk(off.next, ("eval", off.frame is not forward.frame), after, lambda event: event.inside(loop))
-    if (
-        not met.get(forward)
-        or {mode for mode, _ in met[forward]} != {"eval"}
-        or not all(done for _, done in met[forward])
-    ):
+    if walk(off.next, "eval", after, lambda event: event.inside(loop)).get(forward) != {"eval"}:
         return False
-    first = walk([root.entry], ("train", False), after)
-    return any(
-        mode == "train" for mode, _ in first.get(forward, ())
-    )  # a model that is trained in eval mode throughout is meant so
+    met = walk([root.entry], "train", lambda mode, event: mode_after(mode, event, off.module))
+    if "train" not in met.get(forward, ()):
+        return False  # a model that is trained in evaluation mode throughout is meant so
+    return off.frame is not forward.frame or any(
+        "eval" in met.get(other, ()) and (other.grad is Grad.OFF or other.frame is not forward.frame)
+        for other in root.of(Forward)
+        if other is not forward and other.inside(loop) and same(other.module, off.module)
+    )
 
 
 def _fix(forward: Forward, loop: Loop) -> Fix | None:
-    function = forward.frame.function
-    if not forward.spelling:
-        return None
-    if forward.frame is loop.frame:
-        place = loop.site
-    elif function is not None and forward.spelling.partition(".")[0] in function.parameters:
-        place = function.site
-    else:
-        return None
-    line = f"{forward.spelling}.train()"
-    return Fix(f"Set training mode again with `{line}`", Safety.UNSAFE, (InsertFirst(place, (line,)),))
+    change = train_first(forward, loop)
+    return Fix(f"Set training mode again with `{change.lines[0]}`", Safety.UNSAFE, (change,)) if change else None
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "training batches in evaluation mode", "batches"
+    what, unit = "trained in evaluation mode", "batches"
     used = trace.used_for_gradients()
     modules: dict[int, list[events.Forward]] = {}
     for forward in trace.of(events.Forward):

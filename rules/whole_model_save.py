@@ -1,19 +1,56 @@
-"""TODO one sentence.
+"""`torch.save` pickles a whole module instead of its `state_dict()`.
 
 ## What it finds
-TODO
+`torch.save(model, ...)`, or a dictionary or list with the module in it, where the value is certainly a
+module. The finding stands at the call.
+
 ## Why it hurts
-TODO
+The file holds no code, only the place of the class: module path and name. It cannot be read once the class is
+renamed or moved, or where the project is not importable. Since torch 2.6 `torch.load` reads only plain data
+by default and refuses such a file; with `weights_only=False` it runs whatever the file says.
+
 ## Example
-TODO
+Wrong:
+
+```python
+import torch
+from torch import nn
+
+model = nn.Linear(4, 2)
+torch.save(model, "model.pt")
+```
+
+Right:
+
+```python
+import torch
+from torch import nn
+
+model = nn.Linear(4, 2)
+torch.save(model.state_dict(), "model.pt")
+
+restored = nn.Linear(4, 2)
+restored.load_state_dict(torch.load("model.pt", weights_only=True))
+```
+
 ## Fix and its safety
-TODO
+Writes `.state_dict()` behind the module. Unsafe: whoever loads the file must build the model and call
+`load_state_dict`. A module inside a dictionary gets no fix.
+
 ## Known limits
-TODO
+Quiet unless the value is certainly a module: a function parameter called `model`, a dictionary called
+`model`, the result of an unknown function could be its state already. Scripted and exported programs
+(`torch.jit.save`, `torch.export.save`) are meant to be saved whole and are not reported; neither is
+`pickle.dump`.
+
 ## Proof
-TODO
+In a real run each saved file is read back by a default `torch.load`. The pitfall is a file that is refused;
+healthy is 0.
+
 ## References
-TODO
+- Saving and Loading Models: https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html
+- torch.load: https://docs.pytorch.org/docs/stable/generated/torch.load.html
+- Serialization semantics: https://docs.pytorch.org/docs/stable/notes/serialization.html
 """
 
 from __future__ import annotations
@@ -80,7 +117,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "files that a default torch.load refuses", "files"
+    what, unit = "saved, refused by torch.load", "files"
     for saved in trace.of(events.Saved):
         if saved.refusal is None:
             continue

@@ -77,7 +77,7 @@ def run(job: Job) -> int:
             _print_as_python_would(error)
             status = 130 if isinstance(error, KeyboardInterrupt) else 1
         cuda: Any = torch.cuda
-        device = "pretend-cuda" if job.pretend else "cuda" if cuda.is_initialized() else "cpu"
+        device = "pretend-cuda" if job.pretend else cuda.get_device_name() if cuda.is_initialized() else "cpu"
         recorder.emit(events.Ended, Place(), status=status, stopped=stopped, device=device, torch=torch.__version__)
     return status
 
@@ -139,16 +139,16 @@ def hello() -> dict[str, Any]:
         import torch
     except ImportError as error:
         return {"error": str(error)}
-    cuda = torch.cuda.is_available()
-    return {"torch": torch.__version__, "cuda": torch.cuda.get_device_name() if cuda and not _forking() else cuda}
-
-
-def _forking() -> bool:
-    return len(sys.argv) > 1 and sys.argv[1] == "serve"
+    return {
+        "torch": torch.__version__,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
 
 
 def serve() -> None:
     """Answers jobs until stdin ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     print(json.dumps(hello()), file=answers)
     _warm_up()
@@ -172,23 +172,25 @@ def _fork(job: Job) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         _run_forked(job)
-    limit = started + job.timeout
+    try:
+        status = _wait(child, started + job.timeout)
+    finally:
+        _kill_group(child)  # also what it left running
+    return {"status": status, "seconds": time.monotonic() - started}
+
+
+def _wait(child: int, limit: float) -> int | None:
+    """The exit status of a child, None when it had to be killed at the time `limit`."""
     pause = 0.002
-    while True:
+    while time.monotonic() < limit:
         ended, raw = os.waitpid(child, os.WNOHANG)
         if ended:
-            status: int | None = os.waitstatus_to_exitcode(raw)
-            break
-        if time.monotonic() > limit:
-            _kill_group(child)
-            os.waitpid(child, 0)
-            status = None
-            break
+            return os.waitstatus_to_exitcode(raw)
         time.sleep(pause)
         pause = min(0.02, pause * 1.5)
-    seconds = time.monotonic() - started
-    _kill_group(child)  # what it left running goes with it
-    return {"status": status, "seconds": seconds}
+    _kill_group(child)
+    os.waitpid(child, 0)
+    return None
 
 
 def _kill_group(leader: int) -> None:
@@ -204,6 +206,7 @@ def _kill_group(leader: int) -> None:
 def _run_forked(job: Job) -> None:
     status = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setpgid(0, 0)
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), 0)

@@ -22,7 +22,7 @@ from typing import Any
 from torchlint.confirm.child import Job
 from torchlint.confirm.events import Trace, decode
 
-DEVICES = ("auto", "cpu", "cuda", "pretend-cuda")
+DEVICES = ("auto", "cpu", "cuda", "mps", "pretend-cuda")
 OUTPUT_KEPT = 20_000  # characters of a program's output
 
 
@@ -77,6 +77,7 @@ class _Server:
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
+            start_new_session=True,  # Ctrl-C is for the parent, which then stops this one
         )
         self.hello = self._answer()
 
@@ -99,8 +100,10 @@ class _Server:
         return self._answer()
 
     def close(self) -> None:
+        """Ends the process, and the program that it may be running."""
+        self._process.terminate()
         with contextlib.suppress(BrokenPipeError):
-            self._process.communicate(timeout=5)
+            self._process.communicate()
 
 
 class _Single:
@@ -170,7 +173,9 @@ class Harness:
                     f"torch {hello['torch']} finds no CUDA device here. "
                     "Remedy: --device cpu, which pretends one where a rule needs it"
                 )
-            self.machine = Machine(hello["torch"], "cuda" if self._cuda else "cpu")
+            if self._asked == "mps" and not hello["mps"]:
+                raise ConfirmError(f"torch {hello['torch']} finds no MPS device here. Remedy: --device cpu")
+            self.machine = Machine(hello["torch"], "cuda" if self._cuda else "mps" if self._asked == "mps" else "cpu")
             self._scratch = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix="torchlint-")))
         except BaseException:
             self._undo.close()
@@ -192,7 +197,11 @@ class Harness:
     def run_all(self, programs: Iterable[Program]) -> Iterator[Run]:
         """Runs programs side by side and yields each result, in the order given."""
         with ThreadPoolExecutor(self._count) as pool:
-            yield from pool.map(self.run, programs)
+            try:
+                yield from pool.map(self.run, programs)
+            except BaseException:
+                self._undo.close()  # ends what is running, for which the pool would wait
+                raise
 
     def run(self, program: Program) -> Run:
         """Runs one program to its end or its limit."""
@@ -217,8 +226,8 @@ class Harness:
             finally:
                 self._free.put(server)
             output = _read(Path(job.output))
-            device = "pretend-cuda" if pretend else self.machine.device
             trace = Trace(list(_events(Path(job.trace))))
+            device = trace.end.device if trace.end is not None else "pretend-cuda" if pretend else self.machine.device
             return Run(program, trace, answer["status"], output[-OUTPUT_KEPT:], answer["seconds"], device)
 
 

@@ -18,6 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
+# Second calls of these would talk to other processes, or compile once more.
+_NEVER = ("torch.nn.parallel.distributed", "torch.distributed", "torch._dynamo", "torch.jit")
+
 LARGEST = 100_000_000  # elements; a copy of more than that could cost the program its memory
 
 
@@ -38,6 +41,8 @@ class Twin:
         self._module = module
         self._statistics = [(buffer, buffer.detach().clone()) for buffer in _statistics(module)]
         self._copy: nn.Module | None = None
+        if any(type(layer).__module__.startswith(_NEVER) for layer in module.modules()):
+            return
         with _same_generators(), contextlib.suppress(Exception):  # user code: what cannot be copied is not measured
             self._inputs = _clone((args, kwargs))
             self._copy = _without_hooks(copy.deepcopy(module))

@@ -1,0 +1,92 @@
+"""`torchlint confirm`: the proof, from the arguments of the command to its exit status."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from torchlint import registry
+from torchlint.confirm import report
+from torchlint.confirm.harness import DEVICES as DEVICES
+from torchlint.confirm.harness import ConfirmError, Harness
+from torchlint.confirm.proof import Story, tell
+from torchlint.rule import Rule
+
+FORMATS = ("text", "json")
+SEEDS = 3
+TIMEOUT = 60.0
+
+
+def confirm(
+    rules: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    seed: int = 0,
+    seeds: int = SEEDS,
+    max_steps: int | None = None,
+    timeout: float = TIMEOUT,
+    output_format: str = "text",
+    output_file: Path | None = None,
+    color: bool | None = None,
+) -> int:
+    """Trains the programs of the named rules (all, by default) and reports what was measured.
+
+    Programs are trained `seeds` times, with the seeds `seed`, `seed + 1`, ...; each for at most `max_steps` optimizer
+    steps and `timeout` seconds. The report goes to `output_file`, or to standard output. `color` None: on terminals.
+
+    Returns 0 when every rule is confirmed (its bad program shows the harm, its good one and the mended one do not),
+    1 when one is not, 2 for wrong use or a missing torch, which is told on standard error.
+    """
+    try:
+        chosen = _chosen(rules)
+        if seeds < 1 or timeout <= 0 or (max_steps is not None and max_steps < 1):
+            raise ConfirmError("the number of seeds, of steps and of seconds must be positive")
+        if output_format not in FORMATS:
+            raise ConfirmError(f"unknown format {output_format!r}: choose one of {', '.join(FORMATS)}")
+        started = time.monotonic()
+        stories: list[Story] = []
+        with (
+            tempfile.TemporaryDirectory(prefix="torchlint-") as scratch,
+            Harness(device) as harness,
+            Console(stderr=True).status("training") as status,
+        ):
+            for story in tell(chosen, harness, range(seed, seed + seeds), Path(scratch), max_steps, timeout):
+                stories.append(story)
+                status.update(f"training: {len(stories)} of {len(chosen)} rules")
+        seconds = time.monotonic() - started
+        content = io.StringIO()
+        if output_format == "json":
+            content.write(report.machine_readable(stories, harness.machine, seconds))
+        else:
+            colored = sys.stdout.isatty() and output_file is None if color is None else color
+            console = Console(file=content, force_terminal=colored, no_color=not colored, width=_width())
+            report.text(stories, harness.machine, seconds, console)
+        if output_file is not None:
+            report.write(output_file, content.getvalue())
+        else:
+            sys.stdout.write(content.getvalue())
+    except ConfirmError as error:
+        print(f"torchlint: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"torchlint: {error.filename or 'the proof'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return 0 if all(story.confirmed for story in stories) else 1
+
+
+def _chosen(names: Sequence[str]) -> list[Rule]:
+    known = registry.by_name()
+    for name in names:
+        if name not in known:
+            raise ConfirmError(f"unknown rule {name!r}{registry.nearest(name, known)}; `torchlint rules` lists them")
+    return [rule for name, rule in known.items() if name in names or (not names and rule.probe is not None)]
+
+
+def _width() -> int:
+    return max(120, Console().width)

@@ -1,0 +1,136 @@
+"""What the proof says, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from torchlint.confirm.harness import Machine
+from torchlint.confirm.proof import EXPECTED, Story, Trial
+
+
+def table(stories: Sequence[Story]) -> Table:
+    """One row a rule: what was measured, and the number of each program."""
+    result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    result.add_column("rule", no_wrap=True)
+    result.add_column("measured")
+    result.add_column("unit")
+    for heading in EXPECTED:
+        result.add_column(heading, justify="right", no_wrap=True)
+    result.add_column("verdict", no_wrap=True)
+    result.add_column("time", justify="right", no_wrap=True)
+    for story in stories:
+        verdict = Text("confirmed", "green") if story.confirmed else Text("NOT CONFIRMED", "bold red")
+        cells = [number(story.of(case)) for case in EXPECTED]
+        result.add_row(story.rule.name, *measured(story), *cells, verdict, f"{story.seconds:.1f} s")
+    return result
+
+
+def measured(story: Story) -> tuple[str, str]:
+    """What was measured, and in what unit."""
+    for trial in story.trials:
+        if trial.verdict.measurement is not None:
+            return trial.verdict.measurement.what, trial.verdict.measurement.unit
+    return "nothing", ""
+
+
+def number(trials: Sequence[Trial]) -> str:
+    """The values over all seeds: one, or from the least to the most; `-` where there is no such program."""
+    if not trials:
+        return "-"
+    values = [trial.verdict.measurement.value for trial in trials if trial.verdict.measurement is not None]
+    if not values:
+        return "none"
+    least, most = f"{min(values):.3g}", f"{max(values):.3g}"
+    return least if least == most else f"{least} to {most}"
+
+
+def text(stories: Sequence[Story], machine: Machine, seconds: float, console: Console) -> None:
+    """Prints the table, what each bad program showed, and why a rule is not confirmed."""
+    console.print(table(stories))
+    for story in stories:
+        shown = next((trial.verdict.measurement for trial in story.of("bad") if trial.verdict.measurement), None)
+        if shown is not None and shown.harmed:
+            console.print(Text.assemble((story.rule.name, "bold"), f": {shown.message}"), soft_wrap=True)
+    console.print()
+    for story in stories:
+        for lapse in story.lapses:
+            console.print(Text.assemble(("not confirmed", "bold red"), f" {story.rule.name}: {lapse}"), soft_wrap=True)
+    good = sum(story.confirmed for story in stories)
+    runs = [trial for story in stories for trial in story.trials]
+    pretended = " (pretend-cuda where a rule needs an accelerator)" if _pretended(runs) else ""
+    seeds = len({trial.run.program.seed for trial in runs})
+    console.print(
+        f"{good} of {len(stories)} rules confirmed by {len(runs)} runs with {seeds} seeds in {seconds:.1f} s; "
+        f"torch {machine.torch} on {machine.device}{pretended}.",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def machine_readable(stories: Sequence[Story], machine: Machine, seconds: float) -> str:
+    """The JSON of CLI.md, one verdict for each rule and program, one run for each seed."""
+    report = {
+        "torch": machine.torch,
+        "device": machine.device,
+        "seconds": round(seconds, 3),
+        "rules": [{"code": story.rule.name, "confirmed": story.confirmed, "lapses": story.lapses} for story in stories],
+        "verdicts": [verdict for story in stories for verdict in _verdicts(story)],
+        "runtime_only": [],
+        "runs": [_run(trial) for story in stories for trial in story.trials],
+    }
+    return json.dumps(report, indent=2) + "\n"
+
+
+def _verdicts(story: Story) -> Iterator[dict[str, Any]]:
+    for case in EXPECTED:
+        trials = story.of(case)
+        if not trials:
+            continue
+        # The one that tells another story, if any, else the first
+        trial = next((one for one in trials if one.lapse), trials[0])
+        found = trial.verdict.measurement
+        place = found.place if found is not None and found.place.file == str(trial.case.script) else None
+        yield {
+            "code": story.rule.name,
+            "program": case,
+            "filename": str(trial.case.filename),
+            "location": {"row": place.line, "column": 1} if place is not None else None,
+            "verdict": trial.verdict.outcome.value,
+            "measure": found.what if found is not None else None,
+            "value": found.value if found is not None else None,
+            "expected": found.expected if found is not None else None,
+            "unit": found.unit if found is not None else None,
+            "message": found.message if found is not None else None,
+        }
+
+
+def _run(trial: Trial) -> dict[str, Any]:
+    found = trial.verdict.measurement
+    return {
+        "code": trial.case.rule.name,
+        "program": trial.case.name,
+        "seed": trial.run.program.seed,
+        "device": trial.run.device,
+        "status": trial.run.status,
+        "seconds": round(trial.run.seconds, 3),
+        "verdict": trial.verdict.outcome.value,
+        "value": found.value if found is not None else None,
+        "lapse": trial.lapse or None,
+    }
+
+
+def _pretended(runs: Sequence[Trial]) -> bool:
+    return any(trial.run.device == "pretend-cuda" for trial in runs)
+
+
+def write(path: Path, content: str) -> None:
+    """Writes a report. Raises OSError."""
+    path.write_text(content, encoding="utf-8")
