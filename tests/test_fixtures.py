@@ -14,7 +14,7 @@ import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,7 @@ def lint(source: Source) -> list[Diagnostic]:
     return engine.analyse(source, RULES)
 
 
-@lru_cache(maxsize=None)
+@cache
 def linted(path: Path) -> tuple[Diagnostic, ...]:
     return tuple(lint(Source.read(path)))
 
@@ -146,9 +146,8 @@ def test_fix_leaves_other_lines_alone(path: Path) -> None:
     source = Source.read(path)
     remedies = [one.fix for one in linted(path) if one.fix is not None and offered(one)]
     text, applied = apply(source.text, remedies)
-    touched = {
-        row for number in applied for edit in remedies[number].edits for row in range(edit.span.row, edit.span.end_row + 1)
-    }
+    spans = [edit.span for number in applied for edit in remedies[number].edits]
+    touched = {row for span in spans for row in range(span.row, span.end_row + 1)}
     kept = [line for row, line in enumerate(source.text.splitlines(), 1) if row not in touched]
     assert subsequence(kept, text.splitlines()), "a line that no edit touches has changed"
 
@@ -174,7 +173,7 @@ def test_rule_says_rightly_whether_it_fixes(rule: Rule) -> None:
             assert safeties - {None}, "says that it fixes sometimes, and no fixture shows it"
 
 
-# ------------------------------------------------------------------------------------------------ the fixtures themselves
+# ---------------------------------------------------------------------------------------------- the fixtures themselves
 
 
 def test_every_rule_has_a_folder_and_every_folder_a_rule() -> None:
@@ -187,7 +186,7 @@ def test_rule_has_enough_fixtures(rule: Rule) -> None:
     names = [path.stem for path in folder(rule).glob("*.py")]
     assert {"bad", "good"} <= set(names), "bad.py and good.py tell the story of the rule"
     counted = Counter(stem.partition("_")[0] for stem in names)
-    assert set(counted) <= set(KINDS), f"a fixture is called {' or '.join(KINDS)}, not {sorted(set(counted) - set(KINDS))}"
+    assert set(counted) <= set(KINDS), f"a fixture is called bad, good or lapse: {sorted(counted)}"
     for kind, least in LEAST.items():
         assert counted[kind] >= least, f"{counted[kind]} {kind} fixtures; {least} are the least"
 
