@@ -53,7 +53,7 @@ A parameter: its values are copied into the one that the optimizer holds, under 
 forward pass computes the same, and only the updates that were lost are no longer lost. Values of another
 shape would raise at that line. A layer: its parameters are added with `optimizer.add_param_group(...)`, where
 the optimizer has a name there. Unsafe: the group takes the optimizer's default settings, and the old layer
-stays in the optimizer.
+stays in the optimizer. Other forms (`setattr`, a helper that has no name for the optimizer) get no fix.
 
 ## Known limits
 Right, and not reported: `.data = ...`, `copy_`, `load_state_dict`, `.to(device)`, wrapping the model, weight

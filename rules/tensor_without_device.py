@@ -41,7 +41,7 @@ class AddNoise(nn.Module):
 ## Fix and its safety
 Adds `device=x.device`, with the name of what the tensor meets, to the factory. Unsafe: a program that is used
 with another kind of `x` than torchlint assumes would break, and random numbers drawn on a GPU differ from
-those of the CPU.
+those of the CPU. No fix is offered where what the tensor meets has no plain name.
 
 ## Known limits
 Quiet about tensors without dimensions, which may meet any device; about indices; about numbers for decisions
