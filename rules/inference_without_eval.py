@@ -68,7 +68,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import mode_after, shared_loop, training_forwards
-from torchlint.facts import Backward, Derives, Event, Forward, Grad, Loaded, Module, Root, Tensor, may_be_same, only, walk
+from torchlint.facts import Backward, Derives, Event, Forward, Grad, Loaded, ModeSet, Module, OptimizerBuilt, Root, Tensor, may_be_same, only, walk
 from torchlint.mends import train_first
 from torchlint.rule import Change, Facts, Finding, Fix, Group, InsertBefore, InsertFirst, Safety
 
@@ -103,8 +103,8 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 def _inference(root: Root, forward: Forward) -> bool:
     """True when the call is meant to predict: gradients are off, or trained weights were loaded and nothing trains."""
-    if any(isinstance(o, Tensor) and o.fresh is not None for a in forward.arguments for o in a.options()):
-        return False  # noise or a probe of the shape: samples of a GAN are drawn in training mode on purpose
+    if _noise(forward) and (len(list(root.of(OptimizerBuilt))) != 1):
+        return False  # a probe of the shape, or a GAN, whose samples are drawn in training mode on purpose
     if forward.grad is Grad.OFF:
         return not any(
             b.frame is forward.frame and b.loops[-1:] == forward.loops[-1:] and b.loops for b in root.of(Backward)
@@ -118,6 +118,11 @@ def _inference(root: Root, forward: Forward) -> bool:
     return walk([root.entry], "new", after).get(forward) == {"loaded"}
 
 
+def _noise(forward: Forward) -> bool:
+    first = only(forward.arguments[0]) if forward.arguments else None
+    return isinstance(first, Tensor) and first.factory.rpartition(".")[2] in ("rand", "randn", "randint", "zeros", "ones", "empty")
+
+
 def _never_evaluated(facts: Facts, root: Root, forward: Forward, module: Module) -> bool:
     """True when the module is random in training mode and no path, here or in what we cannot see, can have left it."""
     function, start = forward.frame.function, root.frame.function
@@ -128,7 +133,11 @@ def _never_evaluated(facts: Facts, root: Root, forward: Forward, module: Module)
     if start is not None and start.owner is not None and "eval" in start.owner.words:
         return False
 
+    trains = any(b.frame is forward.frame for b in root.of(Backward))
+
     def after(mode: str, event: Event) -> str:
+        if isinstance(event, ModeSet) and event.frame is forward.frame and not trains:
+            return "unknown"  # set right here: training mode is meant, for its randomness or its statistics
         return mode_after(mode, event, module)
 
     return walk([root.entry], "train", after).get(forward) == {"train"}
@@ -163,7 +172,7 @@ def _fix(root: Root, forward: Forward) -> Fix | None:
 def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "two passes of one batch", "difference"
+    what, unit = "two passes differ by", "difference"
     for forward in trace.inference():
         if forward.difference is None or forward.moved is None:
             continue

@@ -167,7 +167,7 @@ def _fix(facts: Facts, root: Root, forward: Forward) -> Fix | None:
 def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "kept for no backward pass", "bytes"
+    what, unit = "bytes kept for no backward", "bytes"
     for forward in trace.inference():
         if not forward.tracked:
             message = f"the output of {forward.kind} has no grad_fn and keeps nothing alive"

@@ -148,7 +148,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "gradients in .grad at a step", "steps' worth"
+    what, unit = "steps' gradients in .grad", "steps' worth"
     places = {backward.number: backward.place for backward in trace.of(events.Backward) if backward.accumulates}
     stale: dict[events.Place, list[events.OptimizerStep]] = {}
     for step in trace.of(events.OptimizerStep):

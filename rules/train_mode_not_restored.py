@@ -152,7 +152,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "trained in evaluation mode", "batches"
+    what, unit = "batches trained in eval mode", "batches"
     used = trace.used_for_gradients()
     modules: dict[int, list[events.Forward]] = {}
     for forward in trace.of(events.Forward):

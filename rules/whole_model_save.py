@@ -117,7 +117,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement
 
-    what, unit = "saved, refused by torch.load", "files"
+    what, unit = "files torch.load refuses", "files"
     for saved in trace.of(events.Saved):
         if saved.refusal is None:
             continue

@@ -5,18 +5,25 @@ Each answer says *must* or *may*. An object belongs to another when it was made 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torchlint.facts import (
     Backward,
     Event,
+    Forward,
+    Grad,
+    Loop,
     ModeSet,
     Optimizer,
     OptimizerBuilt,
     ParamGroupAdded,
     Parameters,
+    Root,
     UnknownCall,
     Value,
     ZeroGrad,
     may_be_same,
+    same,
 )
 
 
@@ -49,7 +56,7 @@ def may_clear(event: Event, optimizer: Value) -> bool:
 
 
 def _may_concern(target: Value, optimizer: Value) -> bool:
-    if may_be_same(target, optimizer):
+    if may_be_same(target, optimizer) or target.reached_from(optimizer.options()):
         return True
     held = holdings(optimizer)
     if held is None:
@@ -96,7 +103,7 @@ def mode_after(mode: str, event: Event, module: Value) -> str:
                     return "unknown"
                 return "train" if training else "eval"
         case UnknownCall():
-            if event.touches(module):
+            if event.touches(module) or any(a.reached_from(module.options()) for a in event.arguments):
                 return "unknown"
     return mode
 
@@ -104,3 +111,18 @@ def mode_after(mode: str, event: Event, module: Value) -> str:
 def _governs(target: Value, module: Value) -> bool:
     """Setting the mode of `target` sets that of `module`: the same, or a part of it."""
     return may_be_same(target, module) or module.reached_from(target.options())
+
+
+def training_forwards(root: Root, module: Value) -> Iterator[Forward]:
+    """Calls of `module` that are repeated together with a backward pass which reaches it."""
+    passes = [(b, b.roots) for b in root.of(Backward) if b.roots]
+    for forward in root.of(Forward):
+        if not same(forward.module, module) or forward.grad is Grad.OFF or not forward.loops:
+            continue
+        if any(forward.module.options()[0] in reached and set(forward.loops) & set(b.loops) for b, reached in passes):
+            yield forward
+
+
+def shared_loop(event: Event, other: Event) -> Loop | None:
+    """The innermost loop that repeats both."""
+    return next((loop for loop in reversed(event.loops) if other.inside(loop) and not loop.once), None)

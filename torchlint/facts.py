@@ -275,6 +275,7 @@ class Module(Value):
     keywords: dict[str, Value] = field(default_factory=dict)
     evidence: Evidence = Evidence.MADE
     inner: list[Value] = field(default_factory=list)  # modules it wraps or was built from
+    places_inputs: bool = False  # wrapped so that inputs are sent to its device
     fresh: bool = True  # made here, hence in training mode and on the CPU until told otherwise
 
 
@@ -340,6 +341,7 @@ class Tensor(Value):
     device: Device | None = None  # None: unknown
     rank: int | None = None  # number of dimensions; None: unknown
     fresh: Site | None = None  # the factory call it was made by, where no input of the program is in it
+    factory: str = ""  # which factory that was: "torch.randn"
     certain: bool = True  # certainly one tensor, not a tuple or a library's own type
     parameter: bool = False  # an nn.Parameter
     data: Site | None = None  # what an nn.Parameter was made from
@@ -359,6 +361,14 @@ class Grad(enum.Enum):
     ON = "on"  # switched on explicitly
     OFF = "off"
     UNKNOWN = "unknown"
+
+
+def only(value: Value | None) -> Value | None:
+    """The one thing that `value` is, or None when it can be several."""
+    if type(value) is Choice:
+        options = value.options()
+        return options[0] if len(options) == 1 else None
+    return value
 
 
 def certainly(value: Value | None, kind: type[Value]) -> bool:

@@ -33,6 +33,8 @@ _ACTIONS = frozenset(
     """.split()
 )
 
+_FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in vocabulary.FACTORIES)
+
 
 @dataclass(slots=True, eq=False)
 class FileFacts:
@@ -134,7 +136,7 @@ def _relevant(functions: dict[int, FunctionInfo], classes: dict[int, ClassInfo])
         grown = False
         left: list[FunctionInfo] = []
         for info in rest:
-            if info.words & wanted:
+            if info.words & wanted or (info.owner is not None and info.words & _FACTORIES):
                 relevant.add(info)
                 if info.name not in wanted and not info.name.startswith("__"):
                     wanted.add(info.name)

@@ -47,12 +47,13 @@ from torchlint.facts import (
     Unknown,
     Value,
     ZeroGrad,
+    only,
 )
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item
 from torchlint.semantics.flow import element_of, set_attribute, unpack
 from torchlint.semantics.functions import enter
-from torchlint.semantics.machine import Machine, choice, graph_of, link, matters, only
+from torchlint.semantics.machine import Machine, choice, graph_of, link, matters
 
 
 @dataclass(slots=True, eq=False)
@@ -250,12 +251,13 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
     graph |= frozenset(module.options())
     if m.grad is Grad.OFF:
         graph = frozenset()
-    device = module_device(m, one) if isinstance(one, Module) else None
+    device = module_device(m, one) if isinstance(one, Module) and not _places_inputs(one) else None
+    met = {d.kind for d in (device, *map(device_of, inputs)) if d is not None}
     output = Tensor(
         site=m.site(node),
         made_by="forward",
         graph=graph,
-        device=device,
+        device=device if len(met) == 1 else None,  # where devices differ the call itself is the mistake
         certain=isinstance(one, Module) and bool(one.api),
     )
     func = node.func.value if direct and isinstance(node.func, cst.Attribute) else node.func
@@ -273,6 +275,16 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
         )
     )
     return output
+
+
+def _places_inputs(module: Module) -> bool:
+    """True when the module's own forward may move what it is given, or cannot be seen."""
+    if module.places_inputs:
+        return True
+    if module.cls is None:
+        return not module.api
+    method = module.cls.method("forward")
+    return method is None or bool(method.words & {"to", "cuda", "device", "type_as"})
 
 
 def module_device(m: Machine, module: Module) -> Device | None:
@@ -383,6 +395,9 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
             return _over_options(m, known, lambda one: call_method(m, node, one, name, arguments, discarded))
         case Api(path=path):
+            if name == "__init__" and arguments.positional:
+                m.emit(SuperInit(*m.at(node), owner=arguments.positional[0]))
+                return m.api("builtins.None")
             return call_api(m, node, f"{path}.{name}", arguments, discarded)
         case Module() | Instance():
             return _object_method(m, node, receiver, name, arguments, discarded)
@@ -523,7 +538,10 @@ def _module_method(
                         link(inner, one)
                     m.branch([lambda f=function, i=inner: enter(m, f, [i], {}, node), lambda: None])  # type: ignore[misc]
             return receiver
-        case "requires_grad_" | "float" | "half" | "double" | "bfloat16" | "type" | "share_memory" | "compile":
+        case "requires_grad_":
+            m.emit(GradientUsed(*m.at(node), target=receiver))
+            return receiver
+        case "float" | "half" | "double" | "bfloat16" | "type" | "share_memory" | "compile":
             return receiver
         case "step" | "backward":
             return _unknown_method(m, node, receiver, name, arguments, discarded)
@@ -630,6 +648,21 @@ def _backward(m: Machine, node: Any, loss: Value | None) -> None:
     m.emit(Backward(*m.at(node), loss=loss, roots=roots or None))
 
 
+def _like(m: Machine, node: Any, tensor: Tensor, made_by: str) -> Tensor:
+    """A tensor made from another one, like it in all that is known."""
+    return Tensor(
+        name=tensor.name,
+        site=m.site(node),
+        made_by=made_by,
+        graph=tensor.graph,
+        device=tensor.device,
+        rank=tensor.rank,
+        fresh=tensor.fresh,
+        factory=tensor.factory,
+        certain=tensor.certain,
+    )
+
+
 def _tensor_method(
     m: Machine, node: cst.Call, receiver: Tensor, name: str, arguments: Arguments, discarded: bool
 ) -> Value:
@@ -641,31 +674,20 @@ def _tensor_method(
         device = _move_target(m, name, arguments)
         if discarded:
             _discard(m, node, receiver, name)
-        moved = device if isinstance(device, Device) else (receiver.device if device is None else None)
-        m.emit(Moved(*m.at(node), target=receiver, device=moved))
-        return Tensor(
-            name=receiver.name,
-            site=m.site(node),
-            made_by="to",
-            graph=receiver.graph,
-            device=moved,
-            rank=receiver.rank,
-            certain=receiver.certain,
-        )
+        result = _like(m, node, receiver, "to")
+        if device is not None:
+            result.device = device if isinstance(device, Device) else None
+        m.emit(Moved(*m.at(node), target=receiver, device=result.device))
+        return result
     if name in words.CASTS or name in ("detach", "clone", "contiguous"):
         if discarded and name != "contiguous":
             _discard(m, node, receiver, name)
-        graph = frozenset() if name == "detach" else receiver.graph
-        return Tensor(
-            name=receiver.name,
-            site=m.site(node),
-            made_by=name,
-            graph=graph,
-            device=receiver.device if name != "type_as" else None,
-            rank=receiver.rank,
-            fresh=receiver.fresh,
-            certain=receiver.certain,
-        )
+        result = _like(m, node, receiver, name)
+        if name == "detach":
+            result.graph = frozenset()
+        elif name == "type_as":
+            result.device = None
+        return result
     if name in words.DETACHING:
         if name in ("item", "tolist", "numpy"):
             return Unknown(origin="number")
@@ -715,22 +737,20 @@ def _tensor_method(
         "__add__",
     ):
         return combine(m, node, operands, name)
-    rank: int | None = None
-    if name == "unsqueeze" and receiver.rank is not None:
-        rank = receiver.rank + 1
-    elif name in ("sum", "mean", "max", "min", "norm", "std", "prod") and not arguments.all():
-        rank = 0
-    graph = receiver.graph.union(*(graph_of(a) for a in arguments.all())) if arguments.all() else receiver.graph
-    return Tensor(
-        site=m.site(node),
-        made_by=name,
-        graph=graph,
-        device=receiver.device,
-        fresh=receiver.fresh if not any(_tensor_like(a) for a in arguments.all()) else None,
-        rank=rank,
-        certain=name
-        not in ("max", "min", "topk", "sort", "split", "chunk", "unbind", "values", "items", "keys", "median", "mode"),
-    )
+    result = _like(m, node, receiver, name)
+    result.name = ""
+    result.certain = name not in _SEVERAL_RESULTS
+    given = arguments.all()
+    if any(_tensor_like(a) for a in given):
+        result.fresh = None
+    result.graph = receiver.graph.union(*(graph_of(a) for a in given))
+    result.rank = receiver.rank + 1 if name == "unsqueeze" and receiver.rank is not None else receiver.rank
+    if name in _REDUCING:
+        result.rank = 0 if not given else None
+    return result
+
+
+_REDUCING = frozenset({"sum", "mean", "max", "min", "norm", "std", "prod", "var", "any", "all", "squeeze"})
 
 
 def _tensor_like(value: Value) -> bool:
@@ -838,6 +858,10 @@ def _unknown_method(
         "log_dict",
     ):
         return Unknown(origin="call")
+    context = only(arguments.positional[0]) if name == "enter_context" and arguments.positional else None
+    if isinstance(context, GradContext):
+        m.grad = context.mode or Grad.UNKNOWN  # until the `with` around the stack ends
+        return context
     if name == "unwrap_model" and arguments.positional:
         return arguments.positional[0]
     if name in words.IDENTITY_METHODS and any(
@@ -938,6 +962,9 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return _builtin(m, node, path[9:], arguments)
     if path in words.SAME_MODEL or path in ("copy.copy",):
         wrapped = arguments.get(0, "module") or arguments.get(-1, "model")
+        for one in wrapped.options() if wrapped is not None and path.endswith("DataParallel") else ():
+            if isinstance(one, Module):
+                one.places_inputs = True
         return wrapped if wrapped is not None and matters(wrapped) else Unknown(origin="call")
     if words.is_module_api(path):
         return _module(m, node, path, arguments)
@@ -966,6 +993,8 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return arguments.positional[0] if arguments.positional else Unknown(origin="call")
     if path.startswith("numpy."):
         return Unknown(origin="numpy")
+    if path.startswith(("math.", "random.")):
+        return Unknown(origin="number")
     if last == "DataLoader" and path.startswith(("torch_geometric.", "monai.", "dgl.")):
         return Unknown(origin="loader")
     if path in words.IDENTITY_CALLS:
@@ -1162,6 +1191,13 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
                 arguments=arguments.positional,
                 keywords=arguments.keywords,
             )
+        case "torch.utils.data.TensorDataset":
+            return Collection(site=m.site(node), kind="dataset", items=list(arguments.positional), open=arguments.starred)
+        case "torch.utils.data.Subset" | "torch.utils.data.ConcatDataset":
+            return arguments.positional[0] if arguments.positional else Unknown(origin="call")
+        case "torch.utils.data.random_split":
+            part = arguments.get(0, "dataset") or Unknown(origin="call")
+            return Collection(kind="list", items=[part], open=True)
         case "torch.amp.GradScaler":
             return Scaler(site=m.site(node))
         case "torch.device":
@@ -1247,6 +1283,8 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             graph=frozenset() if last in words.DETACHING else graph,
             device=device_of(first) if first is not None else None,
             fresh=fresh,
+            rank=t.rank if fresh is not None and isinstance(t := only(first), Tensor) else None,
+            factory=t.factory if fresh is not None and isinstance(t := only(first), Tensor) else "",
             certain=last in _ONE_TENSOR
             or (first is not None and isinstance(only(first), Tensor) and last not in _SEVERAL_RESULTS),
         )
@@ -1346,7 +1384,7 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
     ):
         device = None
     else:
-        device = CPU
+        device = m.default_device or CPU
     form = "data" if path in words.FROM_CPU else words.FACTORIES[path]
     first = (
         arguments.positional[0]
@@ -1363,8 +1401,8 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
                     rank = _nesting(known)
             elif len(arguments.positional) > 1:
                 rank = len(arguments.positional)
-            elif isinstance(known, Literal):
-                rank = 1
+            elif isinstance(known, Literal) or (known is not None and not path.endswith("Tensor")):
+                rank = 1  # at least: a size, or a shape that is not written out
             elif path.endswith("Tensor") and isinstance(known, (Tensor, Unknown)):
                 device = device if isinstance(known, Unknown) and known.origin in ("numpy", "number") else None
         case "first":
@@ -1385,7 +1423,7 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
                 case _ if path not in words.FROM_CPU:
                     device = None if given is None else device  # torch.tensor(t) keeps the device of a tensor t
     site = m.site(node)
-    return Tensor(site=site, made_by=path, device=device, rank=rank, fresh=site)
+    return Tensor(site=site, made_by=path, device=device, rank=rank, fresh=site, factory=path)
 
 
 def _nesting(value: Collection) -> int | None:
@@ -1402,18 +1440,23 @@ def _nesting(value: Collection) -> int | None:
     return depth if one.items else 1
 
 
-def batch_device(m: Machine, loader: Loader) -> Device | None:
-    """The device of what a loader yields: the CPU when its data certainly lies there."""
+def batch_of(m: Machine, loader: Loader) -> Value:
+    """What a loader yields: tensors where the dataset is one of tensors, on the CPU where its data certainly lies there."""
     known = m.heap.get((loader, "$device"))
-    if known is not None:
-        one = only(known)
-        return one if isinstance(one, Device) else None
-    if "collate_fn" in loader.keywords:
-        return None
-    return CPU if loader.dataset is not None and _on_cpu(m, loader.dataset) else None
+    placed = only(known) if known is not None else None
+    plain = "collate_fn" not in loader.keywords and not (known is not None and placed is None)
+    device = placed if isinstance(placed, Device) else None
+    if device is None and plain and loader.dataset is not None and _on_cpu(m, loader.dataset):
+        device = CPU
+    dataset = only(loader.dataset) if loader.dataset is not None else None
+    if plain and isinstance(dataset, Collection) and dataset.kind == "dataset" and not dataset.open:
+        parts: list[Value] = [Tensor(made_by="batch", device=device) for _ in dataset.items]
+        return Collection(kind="tuple", items=parts)
+    return Unknown(origin="batch", device=device)
 
 
 def _on_cpu(m: Machine, dataset: Value) -> bool:
+    """True when the samples of a dataset certainly lie on the CPU."""
     for one in dataset.options():
         match one:
             case Unknown(origin="torchvision"):

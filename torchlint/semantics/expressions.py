@@ -30,8 +30,9 @@ from torchlint.facts import (
     Tensor,
     Unknown,
     Value,
+    only,
 )
-from torchlint.semantics.machine import Machine, choice, graph_of, link, matters, only
+from torchlint.semantics.machine import Machine, choice, graph_of, link, matters
 from torchlint.semantics.vocabulary import TENSOR_HINTS
 from torchlint.semantics.walk import children
 
@@ -206,7 +207,9 @@ def _tensor_attribute(m: Machine, owner: Tensor, name: str, node: Any) -> Value:
                 or m.field_of(owner, name)
                 or m.derive(owner, name, Device(name=f"{owner.name}.device", kind="tensor"))
             )
-        case "shape" | "dtype" | "ndim" | "is_cuda" | "requires_grad" | "layout" | "is_leaf":
+        case "shape" | "ndim":
+            return Unknown(origin="number")
+        case "dtype" | "is_cuda" | "requires_grad" | "layout" | "is_leaf":
             return Unknown(origin="attribute")
     known = m.field_of(owner, name)
     if known is not None:
@@ -281,7 +284,7 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
     if devices:
         m.emit(Combined(*m.at(node), operands=operands, operation=operation, devices=[device_of(o) for o in operands]))
     if tensors:
-        plain = all(isinstance(t := only(o), Literal) or (isinstance(t, Tensor) and t.fresh) for o in operands)
+        plain = all(is_number(o) or (isinstance(t := only(o), Tensor) and t.fresh) for o in operands)
         fresh = next((t.fresh for o in tensors if isinstance(t := only(o), Tensor)), None) if plain else None
         ranks = [t.rank for o in tensors if isinstance(t := only(o), Tensor)]
         rank = max((r for r in ranks if r is not None), default=None) if None not in ranks else None
@@ -289,6 +292,7 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
             name="",
             site=m.site(node),
             made_by="operation",
+            factory=next((t.factory for o in tensors if isinstance(t := only(o), Tensor) and t.factory), "") if fresh else "",
             graph=graph,
             device=joined_device(operands),
             fresh=fresh,
@@ -297,6 +301,12 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
     return Unknown(
         origin="operation", graph=graph, device=devices[0] if devices and len(devices) == len(operands) else None
     )
+
+
+def is_number(value: Value) -> bool:
+    """True for what is certainly a plain number: it takes no part in where a result lies."""
+    one = only(value)
+    return isinstance(one, Literal) or (isinstance(one, Unknown) and one.origin in ("number", "index"))
 
 
 def device_of(value: Value) -> Device | None:
@@ -320,7 +330,7 @@ def joined_device(operands: list[Value]) -> Device | None:
     found: Device | None = None
     for operand in operands:
         one = only(operand)
-        if isinstance(one, Literal):
+        if is_number(operand):
             continue
         if isinstance(one, Tensor) and one.rank == 0 and one.fresh:
             continue
@@ -483,7 +493,8 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
         case Api() | Literal() | Class():
             return owner if isinstance(owner, (Api, Class)) else Unknown(origin="item")
         case Unknown(name="", holds=False):
-            return Unknown(origin="item", graph=owner.graph, device=owner.device)
+            origin = "number" if owner.origin == "number" else "item"
+            return Unknown(origin=origin, graph=owner.graph, device=owner.device)
     return _member(m, owner, f"[{index.value!r}]" if isinstance(index, Literal) else "[]", node)
 
 

@@ -13,9 +13,11 @@ from torchlint.facts import (
     Choice,
     Class,
     Collection,
+    Device,
     Function,
     Grad,
     GradContext,
+    GradientUsed,
     Instance,
     Iterated,
     Join,
@@ -25,15 +27,17 @@ from torchlint.facts import (
     Mapping,
     Module,
     Optimizer,
+    Parameters,
     Tensor,
     Unknown,
     UnknownCall,
     Value,
     ZeroGrad,
+    only,
 )
 from torchlint.semantics.expressions import attribute, combine, decided, device_of, ev, item
-from torchlint.semantics.functions import decoration
-from torchlint.semantics.machine import LoopRun, Machine, choice, graph_of, link, matters, only, unique
+from torchlint.semantics.functions import construct, decoration
+from torchlint.semantics.machine import LoopRun, Machine, choice, graph_of, link, matters, unique
 from torchlint.semantics.walk import assigned_names
 
 
@@ -146,6 +150,7 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
             m.emit(ZeroGrad(*m.at(node), target=owner))
             return
         case "requires_grad":
+            m.emit(GradientUsed(*m.at(node), target=owner))
             return
         case "data" if not isinstance(only(owner), Instance):
             for one in owner.options():
@@ -157,7 +162,11 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
             continue
         previous = m.field_of(one, name)
         if previous is None and isinstance(one, Module):
-            previous = attribute(m, one, name, node) if one.cls is None or one in m.constructed or not m.quiet else None
+            if one.cls is not None:
+                construct(m, one)
+                previous = m.field_of(one, name)
+            elif not one.api or name in ("weight", "bias"):
+                previous = attribute(m, one, name, node)
         if not value.name and not isinstance(value, Api):
             value.name = f"{one.name}.{name}" if one.name else name
         for part in value.options():
@@ -223,6 +232,8 @@ def unpack(m: Machine, value: Value, count: int, node: Any) -> list[Value]:
     if len(options) > 1 and all(isinstance(o, Collection) and not o.open and len(o.items) == count for o in options):
         return [choice([o.items[i] for o in options if isinstance(o, Collection)]) for i in range(count)]
     graph, device, holds = graph_of(value), device_of(value), any(matters(o) for o in options)
+    if isinstance(one, Tensor) and (one.certain or one.made_by in _SPLITTING):
+        return [Tensor(made_by="item", graph=graph, device=device, fresh=one.fresh) for _ in range(count)]
     parts: list[Value] = []
     for _ in range(count):
         part = Unknown(origin="item", graph=graph, device=device, holds=holds)
@@ -231,6 +242,9 @@ def unpack(m: Machine, value: Value, count: int, node: Any) -> list[Value]:
                 link(part, option)
         parts.append(part)
     return parts
+
+
+_SPLITTING = frozenset({"chunk", "split", "unbind", "max", "min", "topk", "sort", "tensor_split"})
 
 
 def _return(m: Machine, node: cst.Return) -> None:
@@ -487,10 +501,10 @@ def element_of(m: Machine, over: Value, node: Any) -> Value:
         case Mapping():
             return Unknown(origin="key")
         case Loader():
-            from torchlint.semantics.calls import batch_device
+            from torchlint.semantics.calls import batch_of
 
-            return Unknown(origin="batch", device=batch_device(m, one))
-        case Module() | Optimizer():
+            return batch_of(m, one)
+        case Module() | Optimizer() | Parameters():
             return item(m, one, None, node)
         case Tensor():
             return Tensor(made_by="item", graph=one.graph, device=one.device, fresh=one.fresh)
@@ -555,15 +569,17 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
             )
             return
     value = ev(m, expression)
-    saved = m.grad
+    saved, default = m.grad, m.default_device
     one = only(value)
+    if isinstance(one, Device):
+        m.default_device = one
     if isinstance(one, GradContext):
         m.grad = one.mode or Grad.UNKNOWN
     elif isinstance(one, (Unknown, Instance)) and _may_switch_gradients(expression):
         m.grad = Grad.UNKNOWN if m.grad is not Grad.OFF else m.grad
     _bind_as(m, first, value, node)
     _with_items(m, node, rest)
-    m.grad = saved
+    m.grad, m.default_device = saved, default
 
 
 def _may_switch_gradients(expression: Any) -> bool:

@@ -264,6 +264,8 @@ def unknown_parameter(m: Machine, info: FunctionInfo, param: cst.Param, uses: se
         typed = from_annotation(m, param.annotation.annotation, name)
         if typed is not None:
             return typed
+    if isinstance(param.default, (cst.Integer, cst.Float)):
+        return Unknown(name=name, origin="number")
     if uses is None:
         uses = uses_of(info.node.body).get(name, set()) if isinstance(info.node, cst.FunctionDef) else set()
     value: Value = Unknown(name=name, origin="parameter", holds=True)
@@ -277,7 +279,8 @@ def unknown_parameter(m: Machine, info: FunctionInfo, param: cst.Param, uses: se
         return Module(name=name, evidence=Evidence.USE, fresh=False)
     if vocabulary.named_like_model(name) and "()" in uses and "backward" not in uses:
         return Module(name=name, evidence=Evidence.NAME, fresh=False)
-    if uses & vocabulary.TENSOR_ONLY and not uses & {"keys", "items", "values"}:
+    wanted = vocabulary.TENSOR_HINTS if info.owner is not None and info.owner.module is Derives.YES else vocabulary.TENSOR_ONLY
+    if uses & wanted and not uses & {"keys", "items", "values", "append"}:
         return Tensor(name=name, made_by="parameter", certain="()" not in uses)
     return value
 
@@ -309,6 +312,8 @@ def from_annotation(m: Machine, node: Any, name: str) -> Value | None:
     if path == "torch.device":
         return Device(name=name, kind="open")
     if isinstance(node, cst.Name):
+        if node.value in ("int", "float", "bool", "str"):
+            return Unknown(name=name, origin="number")
         found = m.lookup(node.value)
         one = only(found) if found is not None else None
         if isinstance(one, Class) and one.info is not None:
@@ -347,7 +352,7 @@ def construct(m: Machine, owner: Module | Instance) -> None:
         )
         made = [(key, value) for key, value in m.heap.items() if before.get(key) is not value]
     for (holder, name), value in made:
-        m.fields.setdefault(holder, {}).setdefault(name, value)
+        m.fields.setdefault(holder, {})[name] = value
 
 
 def self_of(m: Machine, cls: ClassInfo) -> Value:

@@ -39,6 +39,7 @@ from torchlint.facts import (
     Unknown,
     UnknownCall,
     Value,
+    only,
 )
 from torchlint.semantics.vocabulary import canonical
 from torchlint.semantics.walk import Outline
@@ -104,6 +105,7 @@ class Machine:
     assigned: dict[int, frozenset[str]] = field(default_factory=dict)  # names bound by a loop's body, by id of the node
     attribute_sources: dict[ClassInfo, dict[str, list[tuple[FunctionInfo, Any]]]] = field(default_factory=dict)
     quiet: int = 0
+    default_device: Device | None = None  # of a `with torch.device(...)` around
     closures: dict[Value, Activation] = field(default_factory=dict)  # where a nested function was defined
     relevant: frozenset[FunctionInfo] = frozenset()  # functions worth following into, whatever they are given
     decorations: dict[FunctionInfo, Any] = field(default_factory=dict)
@@ -273,14 +275,6 @@ def link(value: Value, holder: Value) -> None:
     """Notes that `holder` has been given `value` and may act on it."""
     if value is not holder and holder not in value.holders:
         value.holders.append(holder)
-
-
-def only(value: Value | None) -> Value | None:
-    """The one thing that `value` is, or None when it can be several."""
-    if type(value) is Choice:
-        options = value.options()
-        return options[0] if len(options) == 1 else None
-    return value
 
 
 def choice(values: Iterable[Value]) -> Value:

@@ -6,10 +6,10 @@ from typing import Any
 
 import libcst as cst
 
-from torchlint.facts import Api, Class, ClassInfo, Derives, Literal, Module, Value
+from torchlint.facts import Api, Class, ClassInfo, Derives, Literal, Module, Value, only
 from torchlint.semantics import vocabulary
 from torchlint.semantics.functions import dotted
-from torchlint.semantics.machine import Machine, only
+from torchlint.semantics.machine import Machine
 from torchlint.semantics.walk import children
 
 
