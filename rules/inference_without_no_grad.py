@@ -149,19 +149,19 @@ def _records(root: Root, forward: Forward) -> bool:
 
 
 def _fix(facts: Facts, root: Root, forward: Forward) -> Fix | None:
+    """No gradients for the function, or else for the largest loop around the call, that nothing is trained in."""
     no_grad = facts.spell("torch.no_grad")
     if no_grad is None:
         return None
+    trained = list(root.of(Backward))
     function = forward.frame.function
-    if function is not None:
-        return Fix(
-            f"Decorate `{function.name}` with `@{no_grad}()`",
-            Safety.UNSAFE,
-            (Decorate(function.site, f"@{no_grad}()"),),
-        )
-    outermost = next(loop for loop in forward.loops if loop.over is not None)
-    return Fix(f"Run the loop under `{no_grad}()`", Safety.UNSAFE, (Wrap(outermost.site, f"with {no_grad}():"),))
-
+    if function is not None and all(f.function is not function for b in trained for f in b.frame.stack()):
+        changes = (Decorate(function.site, f"@{no_grad}()"),)
+        return Fix(f"Decorate `{function.name}` with `@{no_grad}()`", Safety.UNSAFE, changes)
+    for loop in forward.loops:
+        if loop.frame is forward.frame and not any(b.inside(loop) for b in trained):
+            return Fix(f"Run the loop under `{no_grad}()`", Safety.UNSAFE, (Wrap(loop.site, f"with {no_grad}():"),))
+    return None
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:

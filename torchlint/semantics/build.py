@@ -33,6 +33,8 @@ _ACTIONS = frozenset(
     """.split()
 )
 
+# Words of functions that are worth following into when they are called, since they make what others act on.
+_MAKING = frozenset({"nn", "torch", "th", "Sequential", "ModuleList", "models"})
 _FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in vocabulary.FACTORIES)
 
 
@@ -88,7 +90,7 @@ def build(source: Source) -> FileFacts:
     root = Root(entry, frame, [entry])
     m = Machine(tree=tree, outline=found, module=module, active=module, root=root, tail=[entry])
     m.lookalike = _imports_lookalike(tree)
-    m.relevant = _relevant(found.functions, found.classes)
+    m.relevant = _relevant(found.functions, found.classes, _ACTIONS | _MAKING)
     facts = FileFacts(source.filename, source, m)
     from torchlint.semantics.flow import run_block
 
@@ -126,9 +128,11 @@ def _imports_lookalike(tree: Any) -> bool:
     return False
 
 
-def _relevant(functions: dict[int, FunctionInfo], classes: dict[int, ClassInfo]) -> frozenset[FunctionInfo]:
-    """Functions that do something rules have words for, themselves or through others of the file."""
-    wanted = set(_ACTIONS) | {c.name for c in classes.values()}
+def _relevant(
+    functions: dict[int, FunctionInfo], classes: dict[int, ClassInfo], words: frozenset[str]
+) -> frozenset[FunctionInfo]:
+    """Functions that use one of `words`, themselves or through others of the file."""
+    wanted = set(words) | {c.name for c in classes.values()}
     relevant: set[FunctionInfo] = set()
     rest = list(functions.values())
     grown = True
@@ -154,7 +158,8 @@ def _functions(m: Machine, facts: FileFacts) -> None:
     """Follows the functions that the module body did not reach: first those that no other function names."""
     m.heap = dict(m.heap)
     base = m.heap
-    infos = [i for i in m.outline.functions.values() if i not in m.entered and i.outer is None and i in m.relevant]
+    worth = _relevant(m.outline.functions, m.outline.classes, _ACTIONS)
+    infos = [i for i in m.outline.functions.values() if i not in m.entered and i.outer is None and i in worth]
     named: dict[str, int] = {}
     for info in m.outline.functions.values():
         for word in info.words:

@@ -132,7 +132,7 @@ def class_attribute(m: Machine, owner: Class, name: str) -> Value:
     info = owner.info
     if info is not None and info.node is not None:
         for statement in info.node.body.body:
-            for small in getattr(statement, "body", ()):
+            for small in statement.body if isinstance(statement, cst.SimpleStatementLine) else ():
                 match small:
                     case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(value=target))], value=value) if (
                         target == name

@@ -228,7 +228,7 @@ def bind_unknown(m: Machine, activation: Activation, receiver: Value | None) -> 
     params: cst.Parameters = info.node.params
     look = decoration(m, info)
     first = True
-    uses = uses_of(info.node.body) if isinstance(info.node, cst.FunctionDef) else {}
+    uses = uses_in(m, info)
     for param in [*params.posonly_params, *params.params, *params.kwonly_params]:
         name = param.name.value
         if first and receiver is not None and not look.is_static:
@@ -257,6 +257,14 @@ _MODULE_USE = frozenset(
 )
 
 
+def uses_in(m: Machine, info: FunctionInfo) -> dict[str, set[str]]:
+    """How each name is used in a function, looked at once."""
+    known = m.uses.get(info)
+    if known is None:
+        known = m.uses[info] = uses_of(info.node.body)
+    return known
+
+
 def unknown_parameter(m: Machine, info: FunctionInfo, param: cst.Param, uses: set[str] | None = None) -> Value:
     """A parameter whose argument is not known, typed by what can be seen of it."""
     name = param.name.value
@@ -267,7 +275,7 @@ def unknown_parameter(m: Machine, info: FunctionInfo, param: cst.Param, uses: se
     if isinstance(param.default, (cst.Integer, cst.Float)):
         return Unknown(name=name, origin="number")
     if uses is None:
-        uses = uses_of(info.node.body).get(name, set()) if isinstance(info.node, cst.FunctionDef) else set()
+        uses = uses_in(m, info).get(name, set())
     value: Value = Unknown(name=name, origin="parameter", holds=True)
     if m.lookalike:
         return value

@@ -104,6 +104,7 @@ class Machine:
     selves: dict[ClassInfo, Value] = field(default_factory=dict)
     assigned: dict[int, frozenset[str]] = field(default_factory=dict)  # names bound by a loop's body, by id of the node
     attribute_sources: dict[ClassInfo, dict[str, list[tuple[FunctionInfo, Any]]]] = field(default_factory=dict)
+    uses: dict[FunctionInfo, dict[str, set[str]]] = field(default_factory=dict)
     quiet: int = 0
     default_device: Device | None = None  # of a `with torch.device(...)` around
     closures: dict[Value, Activation] = field(default_factory=dict)  # where a nested function was defined

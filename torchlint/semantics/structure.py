@@ -31,7 +31,7 @@ def _module(m: Machine, module: Module, seen: set[int]) -> bool | None:
         return False
     seen.add(id(module))
     if module.cls is not None:
-        return _class(m, module.cls, seen)
+        return _class(m, module.cls, seen, module)
     if not module.api:
         return None
     if module.api.startswith("torchvision.models."):
@@ -55,11 +55,13 @@ def _module(m: Machine, module: Module, seen: set[int]) -> bool | None:
     )
 
 
-def _class(m: Machine, cls: ClassInfo, seen: set[int]) -> bool | None:
+def _class(m: Machine, cls: ClassInfo, seen: set[int], module: Module | None = None) -> bool | None:
+    """Whether a class builds something that depends on the mode; `module` is one made of it, where one is known."""
     if id(cls) in seen:
         return False
     seen.add(id(cls))
     unknown = False
+    given = _constants_given(cls, module)
     for one in cls.lineage():
         if isinstance(one, str):
             if one not in ("torch.nn.Module", "object", "abc.ABC") and not vocabulary.is_module_api(one):
@@ -69,7 +71,7 @@ def _class(m: Machine, cls: ClassInfo, seen: set[int]) -> bool | None:
         while stack:
             node = stack.pop()
             if isinstance(node, cst.Call):
-                known = _called(m, node, seen)
+                known = _called(m, node, seen, given)
                 if known:
                     return True
                 unknown = unknown or known is None
@@ -77,7 +79,22 @@ def _class(m: Machine, cls: ClassInfo, seen: set[int]) -> bool | None:
     return None if unknown else False
 
 
-def _called(m: Machine, node: cst.Call, seen: set[int]) -> bool | None:
+def _constants_given(cls: ClassInfo, module: Module | None) -> dict[str, object]:
+    """The constants that the constructor's parameters have: by default, and as this module was made."""
+    init = cls.method("__init__")
+    if init is None:
+        return {}
+    params: cst.Parameters = init.node.params
+    named = [*params.posonly_params, *params.params, *params.kwonly_params]
+    found: dict[str, object] = {p.name.value: _constant(p.default, {}) for p in named if p.default is not None}
+    if module is not None:
+        for name, value in [*zip((p.name.value for p in named[1:]), module.arguments, strict=False), *module.keywords.items()]:
+            one = only(value)
+            found[name] = one.value if isinstance(one, Literal) else Ellipsis
+    return found
+
+
+def _called(m: Machine, node: cst.Call, seen: set[int], given: dict[str, object]) -> bool | None:
     """Whether a call in a module's class builds or applies something that depends on the mode."""
     match node.func:
         case cst.Name(value=name):
@@ -86,15 +103,15 @@ def _called(m: Machine, node: cst.Call, seen: set[int]) -> bool | None:
             if isinstance(one, Class) and one.info is not None:
                 return _class(m, one.info, seen) if one.info.module is Derives.YES else False
             if isinstance(one, Api):
-                return _api(one.path, node)
+                return _api(one.path, node, given)
             return False
         case cst.Attribute():
             path = dotted(m, node.func)
-            return _api(path, node) if path.startswith(("torch.", "torchvision.", "transformers.", "timm.")) else False
+            return _api(path, node, given) if path.startswith(("torch.", "torchvision.", "transformers.", "timm.")) else False
     return False
 
 
-def _api(path: str, node: cst.Call) -> bool | None:
+def _api(path: str, node: cst.Call, given: dict[str, object]) -> bool | None:
     path = vocabulary.canonical(path)
     last = path.rsplit(".", 1)[-1]
     if path.startswith("torchvision.models.") and "transforms" not in path:
@@ -107,7 +124,7 @@ def _api(path: str, node: cst.Call) -> bool | None:
             elif (argument.keyword is not None and argument.keyword.value in ("dropout", "p")) or (
                 argument.keyword is None and position == 0 and "Dropout" in last
             ):
-                constant = _constant(argument.value)
+                constant = _constant(argument.value, given)
         return vocabulary.mode_dependent(path, constant)
     if path.startswith("torch.nn.functional.") and "dropout" in last:
         return True
@@ -116,8 +133,12 @@ def _api(path: str, node: cst.Call) -> bool | None:
     return None if last[:1].isupper() else False
 
 
-def _constant(node: Any) -> object:
+def _constant(node: Any, given: dict[str, object]) -> object:
     match node:
+        case cst.Name(value=name) if name in given:
+            return given[name]
+        case cst.Attribute(attr=cst.Name(value=name)) if name in given:
+            return given[name]
         case cst.Float(value=value) | cst.Integer(value=value):
             return float(value.replace("_", "")) if value[:2].lower() not in ("0x", "0b", "0o") else Ellipsis
     return Ellipsis

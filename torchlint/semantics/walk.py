@@ -6,7 +6,7 @@ own stack; it costs a tenth of the parse. What it finds decides which functions 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any
@@ -27,27 +27,36 @@ _KEPT = {
     cst.MatchCase: ("guard", "body", "pattern"),
 }
 
+_SEQUENCES = frozenset({list, tuple})
 _getters: dict[type, tuple[tuple[str, ...], Callable[[Any], Any] | None]] = {}
 
 
-def children(node: Any) -> Iterable[Any]:
+def children(node: Any) -> list[Any]:
     """The child nodes of `node` that carry meaning, in source order."""
-    entry = _getters.get(type(node))
-    if entry is None:
-        entry = _getter(type(node))
+    entry = _getters.get(type(node)) or _getter(type(node))
     names, getter = entry
     if getter is None:
-        return ()
-    values = getter(node) if len(names) > 1 else (getter(node),)
+        return []
     found: list[Any] = []
-    for value in values:
+    for value in getter(node) if len(names) > 1 else (getter(node),):
         if value is None:
             continue
-        if isinstance(value, (list, tuple)):
+        kind = type(value)
+        if kind is list or kind is tuple:
             found.extend(value)
-        elif isinstance(value, cst.CSTNode):
+        elif _is_node(kind):
             found.append(value)
     return found
+
+
+_nodes: dict[type, bool] = {}
+
+
+def _is_node(kind: type) -> bool:
+    known = _nodes.get(kind)
+    if known is None:  # an abstract class answers slowly: ask once per class
+        known = _nodes[kind] = issubclass(kind, cst.CSTNode)
+    return known
 
 
 def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], Any] | None]:
@@ -122,7 +131,7 @@ def outline(tree: cst.Module) -> Outline:
                 value = getter(node)
                 if value is None:
                     continue
-                if isinstance(value, (list, tuple)):
+                if type(value) in _SEQUENCES:
                     stack.extend(value)
                 else:
                     stack.append(value)
@@ -130,7 +139,7 @@ def outline(tree: cst.Module) -> Outline:
             for value in getter(node):
                 if value is None:
                     continue
-                if isinstance(value, (list, tuple)):
+                if type(value) in _SEQUENCES:
                     stack.extend(value)
                 else:
                     stack.append(value)
@@ -197,26 +206,50 @@ def _statements(block: cst.BaseSuite) -> list[Any]:
 
 
 def assigned_names(node: cst.CSTNode) -> frozenset[str]:
-    """The plain names that statements below `node` bind, nested functions left out."""
+    """The plain names that statements below `node` bind; nested functions and `:=` left out."""
     names: set[str] = set()
     stack: list[Any] = [node]
     while stack:
         one = stack.pop()
         match one:
-            case cst.FunctionDef() | cst.ClassDef():
-                names.add(one.name.value)
-                continue
-            case cst.Lambda():
-                continue
-            case cst.AssignTarget(target=target) | cst.AugAssign(target=target) | cst.NamedExpr(target=target):
+            case cst.SimpleStatementLine(body=body) | cst.SimpleStatementSuite(body=body) | cst.IndentedBlock(body=body):
+                stack.extend(body)
+            case cst.Assign(targets=targets):
+                for target in targets:
+                    _bound(target.target, names)
+            case cst.AugAssign(target=target):
                 _bound(target, names)
-            case cst.AnnAssign(target=target, value=value) if value is not None:
+            case cst.AnnAssign(target=target, value=value):
+                if value is not None:
+                    _bound(target, names)
+            case cst.For(target=target, body=body, orelse=orelse):
                 _bound(target, names)
-            case cst.For(target=target):
+                stack.append(body)
+                if orelse is not None:
+                    stack.append(orelse)
+            case cst.If(body=body, orelse=orelse) | cst.While(body=body, orelse=orelse):
+                stack.append(body)
+                if orelse is not None:
+                    stack.append(orelse)
+            case cst.With(items=items, body=body):
+                stack.append(body)
+                for item in items:
+                    if item.asname is not None:
+                        _bound(item.asname.name, names)
+            case cst.Try(body=body, handlers=handlers, orelse=orelse, finalbody=finalbody) | cst.TryStar(
+                body=body, handlers=handlers, orelse=orelse, finalbody=finalbody
+            ):
+                stack.append(body)
+                stack.extend(h.body for h in handlers)
+                stack.extend(part for part in (orelse, finalbody) if part is not None)
+            case cst.Else(body=body) | cst.Finally(body=body) | cst.MatchCase(body=body):
+                stack.append(body)
+            case cst.Match(cases=cases):
+                stack.extend(cases)
+            case cst.FunctionDef(name=name) | cst.ClassDef(name=name):
+                names.add(name.value)
+            case cst.CompFor(target=target):
                 _bound(target, names)
-            case cst.AsName(name=target):
-                _bound(target, names)
-        stack.extend(children(one))
     return frozenset(names)
 
 
