@@ -150,7 +150,10 @@ def serve() -> None:
     """Answers jobs until stdin ends."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    print(json.dumps(hello()), file=answers)
+    greeting = hello()
+    print(json.dumps(greeting), file=answers)
+    if "error" in greeting:
+        return
     _warm_up()
     for line in sys.stdin:
         print(json.dumps(_fork(Job.read(line))), file=answers)

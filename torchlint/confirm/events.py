@@ -161,15 +161,14 @@ class DeviceError(Event):
     """Tensors on different devices met, and torch refused. `place` is the call of the outermost module, if in one."""
 
     message: str
+    parameters: tuple[str, ...] = ()  # devices of the outermost module's parameters; empty outside any module
+    inputs: tuple[str, ...] = ()  # devices of its inputs
     inner: Place = Place()  # the user's innermost line
 
     @property
     def made_inside(self) -> bool:
         """A module's parameters and inputs were all on one device: what did not fit was made in its forward."""
         return len({*self.parameters, *self.inputs}) == 1
-
-    parameters: tuple[str, ...] = ()  # devices of the outermost module's parameters; empty outside any module
-    inputs: tuple[str, ...] = ()  # devices of its inputs
 
 
 @dataclass(slots=True, frozen=True)

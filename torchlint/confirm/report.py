@@ -20,8 +20,7 @@ def table(stories: Sequence[Story]) -> Table:
     """One row a rule: what was measured, and the number of each program."""
     result = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     result.add_column("rule", no_wrap=True)
-    result.add_column("measured")
-    result.add_column("unit")
+    result.add_column("measured", min_width=28)
     for heading in EXPECTED:
         result.add_column(heading, justify="right", no_wrap=True)
     result.add_column("verdict", no_wrap=True)
@@ -29,16 +28,16 @@ def table(stories: Sequence[Story]) -> Table:
     for story in stories:
         verdict = Text("confirmed", "green") if story.confirmed else Text("NOT CONFIRMED", "bold red")
         cells = [number(story.of(case)) for case in EXPECTED]
-        result.add_row(story.rule.name, *measured(story), *cells, verdict, f"{story.seconds:.1f} s")
+        result.add_row(story.rule.name, measured(story), *cells, verdict, f"{story.seconds:.1f} s")
     return result
 
 
-def measured(story: Story) -> tuple[str, str]:
-    """What was measured, and in what unit."""
+def measured(story: Story) -> str:
+    """What was measured."""
     for trial in story.trials:
         if trial.verdict.measurement is not None:
-            return trial.verdict.measurement.what, trial.verdict.measurement.unit
-    return "nothing", ""
+            return trial.verdict.measurement.what
+    return "nothing"
 
 
 def number(trials: Sequence[Trial]) -> str:
@@ -48,8 +47,12 @@ def number(trials: Sequence[Trial]) -> str:
     values = [trial.verdict.measurement.value for trial in trials if trial.verdict.measurement is not None]
     if not values:
         return "none"
-    least, most = f"{min(values):.3g}", f"{max(values):.3g}"
+    least, most = _figure(min(values)), _figure(max(values))
     return least if least == most else f"{least} to {most}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
 
 
 def text(stories: Sequence[Story], machine: Machine, seconds: float, console: Console) -> None:
@@ -63,6 +66,9 @@ def text(stories: Sequence[Story], machine: Machine, seconds: float, console: Co
     for story in stories:
         for lapse in story.lapses:
             console.print(Text.assemble(("not confirmed", "bold red"), f" {story.rule.name}: {lapse}"), soft_wrap=True)
+    unmended = [story.rule.name for story in stories if not story.of("fixed")]
+    if unmended:
+        console.print(f"- torchlint offers no fix of its own in bad.py of {', '.join(unmended)}.", soft_wrap=True)
     good = sum(story.confirmed for story in stories)
     runs = [trial for story in stories for trial in story.trials]
     pretended = " (pretend-cuda where a rule needs an accelerator)" if _pretended(runs) else ""
