@@ -97,7 +97,7 @@ def test_folders_above_the_root_do_not_count(tree: Path, monkeypatch: pytest.Mon
 
 def test_a_pattern_that_cannot_be_read_is_named(tree: Path) -> None:
     make("a.py")
-    with pytest.raises(ConfigError, match="exclude: `!!?/` is not a pattern|exclude: `!` is not a pattern"):
+    with pytest.raises(ConfigError, match="exclude: `!` is not a pattern"):
         find(exclude=("!",))
 
 

@@ -11,11 +11,12 @@ import click
 
 from torchlint import __version__
 from torchlint.config import COLORS, OUTPUT_FORMATS, Config, ConfigError
+from torchlint.registry import RuleError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT = "check"
-DEVICES = ("auto", "cpu", "cuda", "pretend-cuda")  # those of `confirm`, which is imported only when it runs
+DEVICES = ("auto", "cpu", "cuda", "mps", "pretend-cuda")  # those of `confirm`, which is imported only when it runs
 INTERRUPTED = 130  # as shells count a program that SIGINT ended
 _SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         status = 2
-    except ConfigError as error:
+    except (ConfigError, RuleError) as error:
         click.echo(f"torchlint: {error}", err=True)
         status = 2
     except BrokenPipeError:  # who reads has seen enough, as `head` does

@@ -160,6 +160,11 @@ READERS: dict[str, Reader] = {
 _ADDING = ("extend_select", "ignore", "extend_exclude")  # a later layer adds to these
 
 
+def values(config: Config) -> dict[str, Any]:
+    """The value of every key."""
+    return {name: getattr(config, name) for name in READERS}
+
+
 def key(name: str) -> str:
     """A field's name as a user writes it."""
     return name.replace("_", "-")
@@ -200,7 +205,7 @@ def resolve(
     if file is None and not isolated:
         file = discover(start)
 
-    config = Config(root=start)
+    config = Config(root=Path.cwd())
     if file is not None:
         config = _layer(config, read_file(file), str(file))
         config = dataclasses.replace(config, root=Path.cwd() if named else file.resolve().parent)
@@ -285,6 +290,12 @@ def _layer(config: Config, table: Mapping[str, Any], origin: str) -> Config:
 
 def _layer_options(config: Config, options: Mapping[str, Any]) -> Config:
     values = dict(options)
+    for name, value in options.items():
+        if not isinstance(value, tuple):
+            try:
+                READERS[name](value)
+            except ValueError as error:
+                raise ConfigError(f"--{key(name)}: must be {error}; it is {value!r}") from error
     for name in ("exclude", "extend_exclude"):
         if name in values:
             values[name] = tuple(_from_here(pattern, config.root) for pattern in values[name])

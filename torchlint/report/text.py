@@ -115,21 +115,22 @@ def _row(row: int, text: str, marks: list[_Mark], gutter: int, bar: str, style: 
     shown = printable(text.rstrip())
     shift = 0
     if width(shown) > room:
-        first = min(start for _, start, _ in places)
+        first = places[0][1]  # the finding itself, where it is in this row
         shift = max(0, min(first - room // 3, width(shown) - room))
         shown = _cut(shown, shift, room)
     yield f"{number} {shown}".rstrip()
     for mark, start, length in places:
-        start = max(0, start - shift)
-        if start >= room:
-            continue
+        start -= shift
+        if start < 0 or start >= room:  # cut away: nothing to underline, only to tell
+            start = length = 0
         line = ("^" if mark.main else "-") * min(length, room - start)
         color = "red" if mark.main else "blue"
         label = printable(mark.label)
         if not label or start + len(line) + 1 + width(label) <= room:
-            yield f"{bar} {'':{start}}{style(f'{line} {label}'.rstrip(), color)}"
+            yield f"{bar} {'':{start}}{style(f'{line} {label}'.strip(), color)}"
             continue
-        yield f"{bar} {'':{start}}{style(line, color)}"
+        if line:
+            yield f"{bar} {'':{start}}{style(line, color)}"
         indent = start if room - start >= 30 else 0
         for piece in textwrap.wrap(label, max(20, room - indent)):
             yield f"{bar} {'':{indent}}{style(piece, color)}"
@@ -252,12 +253,11 @@ def summary(report: Report, style: Style) -> str:
             safe = 0  # what could be mended is
             if report.plan.config.unsafe_fixes:
                 unsafe = 0
-        if safe:
-            parts.append(f"{style('[*]', 'cyan')} {safe} can be fixed with `--fix`.")
+        remedies = [f"{style('[*]', 'cyan')} {safe} fixable with `--fix`"] if safe else []
         if unsafe:
-            parts.append(
-                f"{unsafe}{' more' if safe else ''} can be fixed with `--fix --unsafe-fixes`: look at the diff."
-            )
+            remedies.append(f"{unsafe} {'more' if safe else 'fixable'} with `--fix --unsafe-fixes`")
+        if remedies:
+            parts.append(f"{', '.join(remedies)}.")
     elif not fixed:
         checked = sum(not record.notice for record in report.records)
         parts.append(style(f"All checks passed: {_number(checked, 'file')}.", "green"))
