@@ -25,17 +25,24 @@ from torchlint.semantics.machine import Activation, Machine
 from torchlint.semantics.walk import outline
 from torchlint.source import Source
 
-# Words that make a function worth following: what rules have events for.
+# A function is worth following into when it is called and acts on, or makes, what rules have words for.
 _ACTIONS = frozenset(
     """
     backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save load_state_dict
     cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare manual_backward detach
+    nn torch th Sequential ModuleList models
     """.split()
 )
-
-# Words of functions that are worth following into when they are called, since they make what others act on.
-_MAKING = frozenset({"nn", "torch", "th", "Sequential", "ModuleList", "models"})
-_FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in vocabulary.FACTORIES)
+_FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in (*vocabulary.FACTORIES, *vocabulary.FROM_CPU))
+_MOVES = vocabulary.MOVES | vocabulary.CASTS
+# It is worth following for its own sake, when nothing calls it, where one of these has a word of each of its sets in it
+# or in what it calls: the shapes that the events of some rule need.
+_SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
+    (frozenset({"backward", "manual_backward"}), frozenset({"step", "optimizer_step"})),
+    (frozenset({"eval", "no_grad", "inference_mode", "set_grad_enabled", "load_state_dict"}),),
+    (frozenset({"save"}), frozenset({"torch", "th", "state_dict"})),
+    (frozenset({"to", "cuda"}), _FACTORIES | {"DataLoader"}),
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +97,7 @@ def build(source: Source) -> FileFacts:
     root = Root(entry, frame, [entry])
     m = Machine(tree=tree, outline=found, module=module, active=module, root=root, tail=[entry])
     m.lookalike = _imports_lookalike(tree)
-    m.relevant = _relevant(found.functions, found.classes, _ACTIONS | _MAKING)
+    m.relevant = _relevant(found.functions, found.classes)
     facts = FileFacts(source.filename, source, m)
     from torchlint.semantics.flow import run_block
 
@@ -128,11 +135,9 @@ def _imports_lookalike(tree: Any) -> bool:
     return False
 
 
-def _relevant(
-    functions: dict[int, FunctionInfo], classes: dict[int, ClassInfo], words: frozenset[str]
-) -> frozenset[FunctionInfo]:
-    """Functions that use one of `words`, themselves or through others of the file."""
-    wanted = set(words) | {c.name for c in classes.values()}
+def _relevant(functions: dict[int, FunctionInfo], classes: dict[int, ClassInfo]) -> frozenset[FunctionInfo]:
+    """Functions that act on something, themselves or through others of the file."""
+    wanted = set(_ACTIONS) | {c.name for c in classes.values()}
     relevant: set[FunctionInfo] = set()
     rest = list(functions.values())
     grown = True
@@ -151,6 +156,37 @@ def _relevant(
     return frozenset(relevant)
 
 
+def _worth_following(m: Machine) -> list[FunctionInfo]:
+    """Functions that have a subject of some rule in them or in what they call."""
+    by_name: dict[str, list[FunctionInfo]] = {}
+    for info in m.outline.functions.values():
+        by_name.setdefault(info.name, []).append(info)
+    found: list[FunctionInfo] = []
+    for info in m.outline.functions.values():
+        if info.outer is not None or info not in m.relevant:
+            continue
+        words = _reach(info, by_name)
+        makes = info.owner is not None and info.owner.module is Derives.YES and words & _FACTORIES
+        if info.discards or makes or any(all(words & needed for needed in subject) for subject in _SUBJECTS):
+            found.append(info)
+    return found
+
+
+def _reach(info: FunctionInfo, by_name: dict[str, list[FunctionInfo]]) -> frozenset[str]:
+    """The words of a function and of the functions of the file that it names, and so on."""
+    words = set(info.words)
+    seen = {info}
+    todo = [info]
+    while todo:
+        for name in todo.pop().words & by_name.keys():
+            for other in by_name[name]:
+                if other not in seen:
+                    seen.add(other)
+                    words |= other.words
+                    todo.append(other)
+    return frozenset(words)
+
+
 # ----------------------------------------------------------------------------------------------------------------- roots
 
 
@@ -158,8 +194,7 @@ def _functions(m: Machine, facts: FileFacts) -> None:
     """Follows the functions that the module body did not reach: first those that no other function names."""
     m.heap = dict(m.heap)
     base = m.heap
-    worth = _relevant(m.outline.functions, m.outline.classes, _ACTIONS)
-    infos = [i for i in m.outline.functions.values() if i not in m.entered and i.outer is None and i in worth]
+    infos = [i for i in _worth_following(m) if i not in m.entered]
     named: dict[str, int] = {}
     for info in m.outline.functions.values():
         for word in info.words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import libcst as cst
@@ -354,22 +355,28 @@ def _class(m: Machine, node: cst.ClassDef) -> None:
 
 
 def _if(m: Machine, node: cst.If) -> None:
-    outcome = decided(m, node.test)
-    if m.dead:
-        return
-
-    def otherwise() -> None:
-        if isinstance(node.orelse, cst.If):
-            _if(m, node.orelse)
-        elif node.orelse is not None:
-            run_block(m, node.orelse.body)
-
-    if outcome is True:
-        run_block(m, node.body)
-    elif outcome is False:
-        otherwise()
+    """An `if` with its `elif`s and `else` as one branching: a long chain is not a deep nest."""
+    arms: list[Callable[[], None]] = []
+    rest: Any = node
+    while isinstance(rest, cst.If):
+        outcome = decided(m, rest.test)
+        if m.dead:
+            return
+        if outcome is not False:
+            arms.append(partial(run_block, m, rest.body))
+        if outcome is True:
+            break
+        rest = rest.orelse
     else:
-        m.branch([lambda: run_block(m, node.body), otherwise])
+        arms.append(partial(run_block, m, rest.body) if rest is not None else _pass)
+    if len(arms) == 1:
+        arms[0]()
+    else:
+        m.branch(arms)
+
+
+def _pass() -> None:
+    pass
 
 
 def _for(m: Machine, node: cst.For) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import libcst as cst
 
 from torchlint.facts import ClassInfo, FunctionInfo, Site
+from torchlint.semantics.vocabulary import CASTS, MOVES
 
 _SKIPPED = frozenset(
     "leading_lines lines_after_decorators header footer semicolon comma equal dot colon lbracket rbracket lbrace rbrace "
@@ -76,6 +77,9 @@ def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], Any] | None]:
     return entry
 
 
+_COPYING = MOVES | CASTS | {"detach", "clone"}
+
+
 @dataclass(slots=True, eq=False)
 class Outline:
     """What the walk found. Functions and classes are keyed by the id of their node, which the tree keeps alive."""
@@ -115,6 +119,11 @@ def outline(tree: cst.Module) -> Outline:
                 words.add(node.attr.value)
                 stack.append(node.value)
                 continue
+            if kind is cst.Expr:
+                value = node.value
+                if type(value) is cst.Call and type(value.func) is attribute_type and value.func.attr.value in _COPYING:
+                    if isinstance(scope.info, FunctionInfo):
+                        scope.info.discards = True
             if kind is function_type:
                 scopes.append(_function(node, scope, found, stack))
                 continue
