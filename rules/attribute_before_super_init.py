@@ -34,7 +34,8 @@ class Net(nn.Module):
 
 ## Fix and its safety
 Moves the call to the top of the body, after a docstring. Safe: the class could not be built before. The fix
-is not offered when there are several such calls, or when the call takes what is computed before it.
+is not offered when there are several such calls, or when the call takes arguments, which may be computed
+before it.
 
 ## Known limits
 Numbers, strings, None, plain tensors and plain lists may be assigned before the call, and so may local

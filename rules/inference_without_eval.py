@@ -40,9 +40,10 @@ with torch.no_grad():
 ```
 
 ## Fix and its safety
-Writes `model.eval()`, with the program's own name for the model, before the evaluation. Unsafe: it changes
-what the program prints, and training that goes on afterwards needs `model.train()` again. Where the training
-that follows would stay in evaluation mode, no fix is offered.
+Writes `model.eval()`, with the program's own name for the model, before the evaluation. Where training goes
+on after the evaluation, `model.train()` is written at its head too; where there is no place for that, no fix
+is offered. Unsafe: it changes what the program prints, and what it trains if an evaluation stands between two
+epochs.
 
 ## Known limits
 Quiet about a model in which nothing depends on the mode, about one whose layers are not in sight, about

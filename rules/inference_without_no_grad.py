@@ -46,9 +46,9 @@ def encode(loader: DataLoader):
 ```
 
 ## Fix and its safety
-Decorates the function with `@torch.no_grad()`, or puts the loop of a script under `with torch.no_grad():`,
-spelled as the file imports torch. Unsafe: if a caller out of sight uses the outputs for a backward pass after
-all, that pass would fail.
+Decorates the function with `@torch.no_grad()`, or where the function trains too and in a script, puts the
+loop under `with torch.no_grad():`, spelled as the file imports torch. Unsafe: if a caller out of sight uses
+the outputs for a backward pass after all, that pass would fail.
 
 ## Known limits
 Quiet when something in the evaluation uses gradients (attribution, attacks, forces, `requires_grad_` on an
