@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import libcst as cst
 import pytest
@@ -443,3 +444,81 @@ def test_a_fix_that_the_encoding_cannot_hold_is_taken_back() -> None:
 def test_a_byte_order_mark_and_foreign_newlines_are_kept() -> None:
     source = Source("a.py", b"\xef\xbb\xbfx = bad\r\ny = bad\n")
     assert fixes.mend(source, linter(("bad", "1", Safety.SAFE))).source.data == b"\xef\xbb\xbfx = 1\r\ny = 1\n"
+
+
+# -------------------------------------------------------------------------------- many places of a file
+
+
+class Undo(ast.NodeTransformer):
+    """Takes the changes of the test below out of a tree again, and counts them."""
+
+    def __init__(self) -> None:
+        self.undone = 0
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        if ast.unparse(node) == "new()":
+            self.undone += 1
+            return None
+        return self.generic_visit(node)
+
+    def visit_With(self, node: ast.With) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        if ast.unparse(node.items[0]) == "torch.no_grad()":
+            self.undone += 1
+            return node.body
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "around":
+            self.undone += 1
+            return node.func.value
+        return node
+
+
+def sites(tree: cst.Module) -> list[Site]:
+    """A place for every statement, and for every call that is read."""
+    found: list[Site] = []
+    todo: list[tuple[cst.CSTNode, object, object]] = [(child, child, tree) for child in tree.body]
+    while todo:
+        node, statement, suite = todo.pop()
+        if isinstance(node, (cst.IndentedBlock, cst.SimpleStatementSuite)):
+            todo.extend((child, child, node) for child in node.body)
+            continue
+        if node is statement or isinstance(node, cst.Call):
+            found.append(Site(node, statement, suite))
+        todo.extend((child, statement, suite) for child in node.children)
+    return found
+
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("path", ["tests/test_spans.py", "torchlint/semantics/edits.py", "dev.py"])
+def test_no_change_alters_the_code_around_it(path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    meaning = ast.dump(ast.parse(text))
+    source = Source(path, text.encode())
+    wanted: list[Fix] = []
+    for site in sites(source.tree):
+        changes: list[Change] = [Around(site, "", ".around()")]
+        if site.node is site.statement:
+            changes = [
+                InsertBefore(site, ("new()",)),
+                InsertAfter(site, ("new()",)),
+                Wrap(site, "with torch.no_grad():"),
+            ]
+        wanted.extend(Fix("mend it", Safety.SAFE, (change,)) for change in changes)
+    wanted = wanted[:: len(wanted) // 100]  # a hundred of them tell as much as thousands
+    source.locate(node for fix in wanted for node in fixes.nodes(fix))
+    built = 0
+    for fix in wanted:
+        made = fixes.build(source, fix)
+        if made is None:
+            continue
+        built += 1
+        undo = Undo()
+        mended_tree = undo.visit(ast.parse(fixes.apply(text, [made])[0]))
+        assert undo.undone == 1, fix
+        assert ast.dump(mended_tree) == meaning, fix
+    assert built > 0.95 * len(wanted)
