@@ -155,8 +155,12 @@ def serve() -> None:
     if "error" in greeting:
         return
     _warm_up()
-    for line in sys.stdin:
-        print(json.dumps(_fork(Job.read(line))), file=answers)
+    try:
+        for line in sys.stdin:
+            print(json.dumps(_fork(Job.read(line))), file=answers)
+    except SystemExit:  # told to end; a program that was running is dead by now
+        pass
+    os._exit(0)  # torch takes a second to tidy up what nobody needs any more
 
 
 def _warm_up() -> None:

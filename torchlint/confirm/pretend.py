@@ -38,7 +38,6 @@ _TOLERANT = _words(
     randn_like randint_like is_same_size is_set_to result_type can_cast broadcast_shapes broadcast_tensors
     _has_compatible_shallow_copy_type backward grad register_hook __deepcopy__ __reduce_ex__ is_tensor is_storage
     atleast_1d atleast_2d _parse_to as_subclass _make_subclass save _set_grad_enabled _record_function_enter_new
-    _pad_packed_sequence
     """
 )
 _PASSIVE = _words(
@@ -54,6 +53,8 @@ _FACTORIES = _words(
 )
 _MOVES = frozenset({"to", "cuda", "cpu", "type", "type_as"})
 _TO_NUMPY = frozenset({"numpy", "__array__"})
+_PACKING = frozenset({"_pack_padded_sequence", "_pad_packed_sequence"})
+_RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 _CONVOLUTIONS = frozenset(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))
 
 Report = Callable[[str], None]
@@ -131,14 +132,15 @@ class PretendedAccelerator(TorchFunctionMode):
             )
         self._check(name, args, tensors)
         held = any(self.holds(tensor) for tensor in tensors)
-        device = kwargs.get("device", self._default if _is_factory(func, tensors) else None)
+        device = kwargs.get("device") or (self._default if _is_factory(func, tensors) else None)
         if _is_cuda(device):
             kwargs, held = {**kwargs, "device": CPU}, True
         elif device is not None:
             held = False
         result = func(*args, **kwargs)
         if held:
-            self._claim(result, tensors)
+            # The sizes of packed sequences stay on the CPU, on a GPU too.
+            self._claim(result[0] if name in _PACKING else result, tensors)
         return result
 
     def _claim(self, result: Any, inputs: list[torch.Tensor]) -> None:
@@ -202,14 +204,16 @@ class PretendedAccelerator(TorchFunctionMode):
     # ---------------------------------------------------------------------------------------------- what CUDA refuses
 
     def _check(self, name: str, args: tuple[Any, ...], tensors: list[torch.Tensor]) -> None:
-        if (
-            len(tensors) < 2
-            or name in _TOLERANT
-            or name.startswith(("_foreach", "_fused", "_amp", "_group", "__r_sub"))
-        ):
+        if len(tensors) < 2 or name in _TOLERANT or name.startswith(("_foreach", "_fused", "_amp", "_group")):
             return
         held = [self.holds(tensor) for tensor in tensors]
-        if all(held) or not any(held):
+        if name in _RECURRENT and isinstance(args[1], torch.Tensor) and not args[1].is_floating_point():
+            del held[1], tensors[1]  # the sizes of a packed sequence
+        if name == "_pack_padded_sequence":
+            if held[1]:
+                self._refuse("'lengths' argument should be a 1D CPU int64 tensor, but got 1D cuda:0 Long tensor")
+            return
+        if all(held) or not any(held) or name == "_pad_packed_sequence":
             return
         if name in ("__getitem__", "__setitem__"):
             indices = list(_tensors(args[1]))
@@ -218,10 +222,6 @@ class PretendedAccelerator(TorchFunctionMode):
             value = args[2] if name == "__setitem__" else None
             if indices and isinstance(value, torch.Tensor) and value.dim() and self.holds(value) != self.holds(args[0]):
                 self._mixed(self.holds(args[0]))
-            return
-        if name == "_pack_padded_sequence":
-            if held[1]:
-                self._refuse("'lengths' argument should be a 1D CPU int64 tensor, but got 1D cuda:0 Long tensor")
             return
         if all(there or not tensor.dim() for there, tensor in zip(held, tensors, strict=True)):
             return  # a single number on the CPU may meet anything

@@ -99,6 +99,9 @@ def mended(rule: Rule, path: Path) -> tuple[str, str | None]:
     """
     source = Source.read(path)
     result = fix.mend(source, lambda text: engine.analyse(text, [rule]), unsafe=True)
+    crash = next((one.message for one in result.remaining if one.code != rule.name), "")
+    if crash:
+        return crash, None
     if not result.applied and not result.remaining:
         return f"torchlint finds nothing in {path.name}", None
     if not result.applied or result.remaining:
