@@ -85,7 +85,12 @@ def check(facts: Facts) -> Iterator[Finding]:
         thrown_away = [event.receiver for event in root.of(Discarded)]  # another rule's finding, of which this follows
         for event in root.of(Forward, Combined):
             found = _forward(facts, event) if isinstance(event, Forward) else _combined(event)
-            if found is None or not root.complete or (event.frame.function, found[0]) in seen or found[0] in thrown_away:
+            if (
+                found is None
+                or not root.complete
+                or (event.frame.function, found[0]) in seen
+                or found[0] in thrown_away
+            ):
                 continue
             seen.add((event.frame.function, found[0]))
             stray, device, message, site = found

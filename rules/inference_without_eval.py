@@ -69,7 +69,22 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import mode_after, shared_loop, training_forwards
-from torchlint.facts import Backward, Derives, Event, Forward, Grad, Loaded, ModeSet, Module, OptimizerBuilt, Root, Tensor, may_be_same, only, walk
+from torchlint.facts import (
+    Backward,
+    Derives,
+    Event,
+    Forward,
+    Grad,
+    Loaded,
+    ModeSet,
+    Module,
+    OptimizerBuilt,
+    Root,
+    Tensor,
+    may_be_same,
+    only,
+    walk,
+)
 from torchlint.mends import train_first
 from torchlint.rule import Change, Facts, Finding, Fix, Group, InsertBefore, InsertFirst, Safety
 
@@ -121,7 +136,14 @@ def _inference(root: Root, forward: Forward) -> bool:
 
 def _noise(forward: Forward) -> bool:
     first = only(forward.arguments[0]) if forward.arguments else None
-    return isinstance(first, Tensor) and first.factory.rpartition(".")[2] in ("rand", "randn", "randint", "zeros", "ones", "empty")
+    return isinstance(first, Tensor) and first.factory.rpartition(".")[2] in (
+        "rand",
+        "randn",
+        "randint",
+        "zeros",
+        "ones",
+        "empty",
+    )
 
 
 def _never_evaluated(facts: Facts, root: Root, forward: Forward, module: Module) -> bool:
@@ -129,7 +151,9 @@ def _never_evaluated(facts: Facts, root: Root, forward: Forward, module: Module)
     function, start = forward.frame.function, root.frame.function
     if not module.fresh or facts.depends_on_mode(module) is not True:
         return False
-    if any(f.owner is not None and (f.owner.module is Derives.YES or not f.owner.closed) for f in (function, start) if f):
+    if any(
+        f.owner is not None and (f.owner.module is Derives.YES or not f.owner.closed) for f in (function, start) if f
+    ):
         return False  # a model's own method, or a framework's: its caller sets the mode
     if start is not None and start.owner is not None and "eval" in start.owner.words:
         return False

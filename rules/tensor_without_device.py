@@ -141,7 +141,6 @@ def _fix(facts: Facts, factory: Site, other: Value) -> Fix | None:
     )
 
 
-
 def probe(trace: Trace) -> Iterator[Measurement]:
     from torchlint.confirm import events
     from torchlint.confirm.probe import Measurement

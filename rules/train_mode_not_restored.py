@@ -77,7 +77,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import mode_after, shared_loop, training_forwards
-from torchlint.facts import Event, Forward, Grad, Loop, ModeSet, Module, Root, Value, certainly, same, walk
+from torchlint.facts import Event, Forward, Grad, Loop, ModeSet, Module, Root, certainly, same, walk
 from torchlint.mends import train_first
 from torchlint.rule import Facts, Finding, Fix, Group, Safety
 
@@ -127,7 +127,12 @@ def _stays_off(root: Root, off: ModeSet, forward: Forward, loop: Loop) -> bool:
     """True when every way from `off` to the training forward leaves the mode as it is, after an evaluation has taken place."""
 
     def after(mode: str, event: Event) -> str:
-        if isinstance(event, ModeSet) and event is not off and event.training is False and same(event.module, off.module):
+        if (
+            isinstance(event, ModeSet)
+            and event is not off
+            and event.training is False
+            and same(event.module, off.module)
+        ):
             return "off elsewhere"
         return mode_after(mode, event, off.module)
 

@@ -1,4 +1,4 @@
-"""What an event does to an object: whether it clears or feeds the gradients of an optimizer, or sets the mode of a model.
+"""What an event does to an object: clears or feeds the gradients of an optimizer, or sets the mode of a model.
 
 Each answer says *must* or *may*. An object belongs to another when it was made part of it: `self.encoder` to `self`.
 """
@@ -16,8 +16,8 @@ from torchlint.facts import (
     ModeSet,
     Optimizer,
     OptimizerBuilt,
-    ParamGroupAdded,
     Parameters,
+    ParamGroupAdded,
     Root,
     UnknownCall,
     Value,
@@ -66,9 +66,7 @@ def _may_concern(target: Value, optimizer: Value) -> bool:
             others = holdings(one)
             if others is None or any(related(a, b) for a in held for b in others):
                 return True
-        elif isinstance(one, Parameters):
-            return True
-        elif any(related(one, h) for h in held) or not one.name:
+        elif isinstance(one, Parameters) or any(related(one, h) for h in held) or not one.name:
             return True
     return False
 

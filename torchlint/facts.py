@@ -5,8 +5,8 @@ values (a model, an optimizer over that model's parameters, a tensor made on the
 `Event`s, linked by `next` in every order the program could take. A call into a function of the same file is followed
 with the values it is given, so that an event in a helper concerns the caller's own model.
 
-A rule asks two kinds of question. *Must*: is it so on every path? *May*: could it be so on some path, or in code we cannot
-see that was handed the object? Absence rules ask *may*, misuse rules ask *must*; unknown means quiet.
+A rule asks two kinds of question. *Must*: is it so on every path? *May*: could it be so on some path, or in code we
+cannot see that was handed the object? Absence rules ask *may*, misuse rules ask *must*; unknown means quiet.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-# --------------------------------------------------------------------------------------------------------------- places
+# ------------------------------------------------------------------------------------------------------------- places
 
 
 @dataclass(slots=True, eq=False)
@@ -137,7 +137,7 @@ class ClassInfo:
         return all(isinstance(b, ClassInfo) or b in _OPEN_BOOKS for b in self.lineage())
 
 
-# --------------------------------------------------------------------------------------------------------------- values
+# ------------------------------------------------------------------------------------------------------------- values
 
 
 @dataclass(slots=True, eq=False)
@@ -322,8 +322,10 @@ class Scaler(Value):
 
 @dataclass(slots=True, eq=False)
 class Device(Value):
-    """A device: "cpu", "cuda", ..., "open" when the program decides at run time (`"cuda" if ... else "cpu"`), or "tensor"
-    when it is wherever some tensor of unknown device is (`x.device`)."""
+    """A device: "cpu", "cuda", ..., "open" when the program decides at run time (`"cuda" if ... else "cpu"`).
+
+    "tensor" when it is wherever some tensor of unknown device is (`x.device`).
+    """
 
     kind: str = "open"
 
@@ -398,7 +400,7 @@ def may_be_same(one: Value | None, other: Value | None) -> bool:
     return any(id(o) in theirs for o in one.options())
 
 
-# --------------------------------------------------------------------------------------------------------------- events
+# ------------------------------------------------------------------------------------------------------------- events
 
 
 @dataclass(slots=True, eq=False)
@@ -578,7 +580,7 @@ class UnknownCall(Event):
         return any(v is not None and v.reached_from(self.arguments) for v in values)
 
 
-# ---------------------------------------------------------------------------------------------------------------- paths
+# -------------------------------------------------------------------------------------------------------------- paths
 
 E_ = TypeVar("E_", bound=Event)
 S = TypeVar("S", bound=Hashable)
@@ -626,7 +628,5 @@ def walk(
         after = step(now, event)
         if after is None:
             continue
-        for follower in event.next:
-            if within is None or within(follower):
-                todo.append((follower, after))
+        todo.extend((follower, after) for follower in event.next if within is None or within(follower))
     return met

@@ -146,10 +146,6 @@ class Finding:
     fix: Fix | None = None
 
 
-class _NoPage(Exception):
-    """A rule's docstring lacks a section."""
-
-
 HEADINGS = ("What it finds", "Why it hurts", "Example", "Fix and its safety", "Known limits", "Proof", "References")
 
 

@@ -28,9 +28,9 @@ from torchlint.source import Source
 # A function is worth following into when it is called and acts on, or makes, what rules have words for.
 _ACTIONS = frozenset(
     """
-    backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save load_state_dict
-    cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare manual_backward detach
-    nn torch th Sequential ModuleList models
+    backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save
+    load_state_dict cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare
+    manual_backward detach nn torch th Sequential ModuleList models
     """.split()
 )
 _FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in (*vocabulary.FACTORIES, *vocabulary.FROM_CPU))
@@ -187,7 +187,7 @@ def _reach(info: FunctionInfo, by_name: dict[str, list[FunctionInfo]]) -> frozen
     return frozenset(words)
 
 
-# ----------------------------------------------------------------------------------------------------------------- roots
+# -------------------------------------------------------------------------------------------------------------- roots
 
 
 def _functions(m: Machine, facts: FileFacts) -> None:
@@ -201,7 +201,9 @@ def _functions(m: Machine, facts: FileFacts) -> None:
             named[word] = named.get(word, 0) + 1
     infos.sort(key=lambda i: named.get(i.name, 0) - (1 if i.name in i.words else 0) > 0)
     for info in infos:
-        if info in m.entered or info.name == "__init__" and info.owner is not None and info.owner.module is Derives.YES:
+        if info in m.entered or (
+            info.name == "__init__" and info.owner is not None and info.owner.module is Derives.YES
+        ):
             continue
         root = follow(m, info, dict(base))
         facts.roots.append(root)

@@ -36,8 +36,8 @@ from torchlint.facts import (
     Optimizer,
     OptimizerBuilt,
     OptimizerStep,
-    ParamGroupAdded,
     Parameters,
+    ParamGroupAdded,
     Saved,
     Scaler,
     Scheduler,
@@ -237,7 +237,7 @@ def promote(m: Machine, old: Value, new: Value) -> Value:
     return new
 
 
-# --------------------------------------------------------------------------------------------------------------- modules
+# ------------------------------------------------------------------------------------------------------------ modules
 
 
 def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, direct: bool = False) -> Value:
@@ -378,7 +378,7 @@ def _super_call(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> 
     return _unknown(m, node, itself, arguments, name=f"super().{name}")
 
 
-# --------------------------------------------------------------------------------------------------------------- methods
+# ------------------------------------------------------------------------------------------------------------ methods
 
 
 def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments, discarded: bool) -> Value:
@@ -952,7 +952,7 @@ def _prepared(m: Machine, arguments: Arguments) -> Value:
     return given[0] if len(given) == 1 else Collection(kind="tuple", items=list(given), open=arguments.starred)
 
 
-# ------------------------------------------------------------------------------------------------------------- torch's own
+# -------------------------------------------------------------------------------------------------------- torch's own
 
 
 def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarded: bool = False) -> Value:
@@ -1192,7 +1192,9 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
                 keywords=arguments.keywords,
             )
         case "torch.utils.data.TensorDataset":
-            return Collection(site=m.site(node), kind="dataset", items=list(arguments.positional), open=arguments.starred)
+            return Collection(
+                site=m.site(node), kind="dataset", items=list(arguments.positional), open=arguments.starred
+            )
         case "torch.utils.data.Subset" | "torch.utils.data.ConcatDataset":
             return arguments.positional[0] if arguments.positional else Unknown(origin="call")
         case "torch.utils.data.random_split":
@@ -1299,9 +1301,10 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
 
 _NOT_TENSOR_RESULT = frozenset(
     """
-    manual_seed is_tensor device save load compile seed get_rng_state set_rng_state typename numel is_grad_enabled allclose equal
-    set_num_threads get_num_threads get_default_dtype set_default_dtype is_floating_point is_complex set_printoptions
-    use_deterministic_algorithms set_float32_matmul_precision finfo iinfo memory_allocated Size dtype Generator
+    manual_seed is_tensor device save load compile seed get_rng_state set_rng_state typename numel is_grad_enabled
+    allclose equal set_num_threads get_num_threads get_default_dtype set_default_dtype is_floating_point is_complex
+    set_printoptions use_deterministic_algorithms set_float32_matmul_precision finfo iinfo memory_allocated Size
+    dtype Generator
     """.split()
 )
 _SEVERAL_RESULTS = frozenset(

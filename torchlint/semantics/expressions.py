@@ -221,15 +221,22 @@ def _tensor_attribute(m: Machine, owner: Tensor, name: str, node: Any) -> Value:
 
 
 def _string(m: Machine, node: Any) -> Value:
+    text: str = node.value
+    quote = text[0]
+    if quote in "\"'" and text[1:2] != quote and "\\" not in text:
+        return Literal(value=text[1:-1])
     try:
-        return Literal(value=ast.literal_eval(node.value))
+        return Literal(value=ast.literal_eval(text))
     except (ValueError, SyntaxError):
-        return Literal(value=node.value)
+        return Literal(value=text)
 
 
 def _number(m: Machine, node: Any) -> Value:
+    text: str = node.value
+    if text.isdecimal() and (text[0] != "0" or len(text) == 1):
+        return Literal(value=int(text))
     try:
-        return Literal(value=ast.literal_eval(node.value))
+        return Literal(value=ast.literal_eval(text))
     except (ValueError, SyntaxError):
         return Unknown(origin="number")
 
@@ -292,7 +299,9 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
             name="",
             site=m.site(node),
             made_by="operation",
-            factory=next((t.factory for o in tensors if isinstance(t := only(o), Tensor) and t.factory), "") if fresh else "",
+            factory=next((t.factory for o in tensors if isinstance(t := only(o), Tensor) and t.factory), "")
+            if fresh
+            else "",
             graph=graph,
             device=joined_device(operands),
             fresh=fresh,

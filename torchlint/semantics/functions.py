@@ -14,6 +14,7 @@ from torchlint.facts import (
     ClassInfo,
     Derives,
     Device,
+    Evidence,
     Frame,
     Function,
     FunctionInfo,
@@ -25,8 +26,8 @@ from torchlint.facts import (
     Tensor,
     Unknown,
     Value,
+    only,
 )
-from torchlint.facts import Evidence
 from torchlint.semantics import vocabulary
 from torchlint.semantics.machine import (
     DEPTH_LIMIT,
@@ -36,7 +37,6 @@ from torchlint.semantics.machine import (
     graph_of,
     join_heaps,
     matters,
-    only,
     unique,
 )
 from torchlint.semantics.walk import children, uses_of
@@ -287,7 +287,11 @@ def unknown_parameter(m: Machine, info: FunctionInfo, param: cst.Param, uses: se
         return Module(name=name, evidence=Evidence.USE, fresh=False)
     if vocabulary.named_like_model(name) and "()" in uses and "backward" not in uses:
         return Module(name=name, evidence=Evidence.NAME, fresh=False)
-    wanted = vocabulary.TENSOR_HINTS if info.owner is not None and info.owner.module is Derives.YES else vocabulary.TENSOR_ONLY
+    wanted = (
+        vocabulary.TENSOR_HINTS
+        if info.owner is not None and info.owner.module is Derives.YES
+        else vocabulary.TENSOR_ONLY
+    )
     if uses & wanted and not uses & {"keys", "items", "values", "append"}:
         return Tensor(name=name, made_by="parameter", certain="()" not in uses)
     return value

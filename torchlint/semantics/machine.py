@@ -39,7 +39,6 @@ from torchlint.facts import (
     Unknown,
     UnknownCall,
     Value,
-    only,
 )
 from torchlint.semantics.vocabulary import canonical
 from torchlint.semantics.walk import Outline

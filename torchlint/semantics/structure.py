@@ -88,7 +88,10 @@ def _constants_given(cls: ClassInfo, module: Module | None) -> dict[str, object]
     named = [*params.posonly_params, *params.params, *params.kwonly_params]
     found: dict[str, object] = {p.name.value: _constant(p.default, {}) for p in named if p.default is not None}
     if module is not None:
-        for name, value in [*zip((p.name.value for p in named[1:]), module.arguments, strict=False), *module.keywords.items()]:
+        for name, value in [
+            *zip((p.name.value for p in named[1:]), module.arguments, strict=False),
+            *module.keywords.items(),
+        ]:
             one = only(value)
             found[name] = one.value if isinstance(one, Literal) else Ellipsis
     return found
@@ -107,7 +110,11 @@ def _called(m: Machine, node: cst.Call, seen: set[int], given: dict[str, object]
             return False
         case cst.Attribute():
             path = dotted(m, node.func)
-            return _api(path, node, given) if path.startswith(("torch.", "torchvision.", "transformers.", "timm.")) else False
+            return (
+                _api(path, node, given)
+                if path.startswith(("torch.", "torchvision.", "transformers.", "timm."))
+                else False
+            )
     return False
 
 

@@ -48,7 +48,7 @@ def canonical(path: str) -> str:
     return path
 
 
-# -------------------------------------------------------------------------------------------------------------- modules
+# ------------------------------------------------------------------------------------------------------------ modules
 
 # Capitalised names in torch.nn that are no modules.
 _NOT_MODULES = frozenset({"Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer", "Sequence", "Tensor"})
@@ -56,9 +56,10 @@ _NOT_MODULES = frozenset({"Parameter", "Buffer", "UninitializedParameter", "Unin
 # Bases from well-known libraries whose classes are torch modules.
 MODULE_BASES = frozenset(
     """
-    lightning.LightningModule lightning.core.LightningModule lightning.core.module.LightningModule lightning.core.lightning.LightningModule
-    transformers.PreTrainedModel transformers.modeling_utils.PreTrainedModel diffusers.ModelMixin
-    diffusers.models.modeling_utils.ModelMixin torch_geometric.nn.MessagePassing torch_geometric.nn.conv.MessagePassing
+    lightning.LightningModule lightning.core.LightningModule lightning.core.module.LightningModule
+    lightning.core.lightning.LightningModule transformers.PreTrainedModel
+    transformers.modeling_utils.PreTrainedModel diffusers.ModelMixin diffusers.models.modeling_utils.ModelMixin
+    torch_geometric.nn.MessagePassing torch_geometric.nn.conv.MessagePassing
     torch_geometric.nn.conv.message_passing.MessagePassing torch.jit.ScriptModule torch.nn.Module
     mmengine.model.BaseModule mmcv.runner.BaseModule fairseq.models.FairseqEncoder fairseq.models.FairseqDecoder
     """.split()
@@ -84,12 +85,13 @@ _DROPOUT_BY_DEFAULT = frozenset({"Transformer", "TransformerEncoderLayer", "Tran
 _DROPOUT_BY_KEYWORD = frozenset({"LSTM", "GRU", "RNN", "MultiheadAttention"})
 _WITHOUT_PARAMETERS = frozenset(
     """
-    ReLU ReLU6 LeakyReLU ELU SELU CELU GELU Sigmoid Tanh Softmax LogSoftmax Softmax2d Softplus Softsign Hardtanh Hardswish
-    Hardsigmoid SiLU Mish Threshold GLU LogSigmoid Identity Flatten Unflatten MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d
-    AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
-    Upsample UpsamplingNearest2d UpsamplingBilinear2d PixelShuffle PixelUnshuffle ZeroPad1d ZeroPad2d ZeroPad3d ReflectionPad1d
-    ReflectionPad2d ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d ConstantPad1d ConstantPad2d
-    ConstantPad3d Dropout Dropout1d Dropout2d Dropout3d AlphaDropout CosineSimilarity PairwiseDistance Fold Unfold
+    ReLU ReLU6 LeakyReLU ELU SELU CELU GELU Sigmoid Tanh Softmax LogSoftmax Softmax2d Softplus Softsign Hardtanh
+    Hardswish Hardsigmoid SiLU Mish Threshold GLU LogSigmoid Identity Flatten Unflatten MaxPool1d MaxPool2d
+    MaxPool3d AvgPool1d AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d
+    AdaptiveMaxPool2d AdaptiveMaxPool3d Upsample UpsamplingNearest2d UpsamplingBilinear2d PixelShuffle
+    PixelUnshuffle ZeroPad1d ZeroPad2d ZeroPad3d ReflectionPad1d ReflectionPad2d ReflectionPad3d ReplicationPad1d
+    ReplicationPad2d ReplicationPad3d ConstantPad1d ConstantPad2d ConstantPad3d Dropout Dropout1d Dropout2d
+    Dropout3d AlphaDropout CosineSimilarity PairwiseDistance Fold Unfold
     """.split()
 )
 CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
@@ -98,19 +100,21 @@ CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.
 SAME_MODEL = frozenset(
     """
     torch.nn.DataParallel torch.nn.parallel.DataParallel torch.nn.parallel.DistributedDataParallel
-    torch.nn.parallel.data_parallel.DataParallel torch.compile torch.jit.script torch.nn.SyncBatchNorm.convert_sync_batchnorm
-    apex.parallel.DistributedDataParallel apex.parallel.convert_syncbn_model torch.distributed.fsdp.fully_shard
-    torch.nn.utils.weight_norm torch.nn.utils.spectral_norm torch.nn.utils.parametrizations.weight_norm
+    torch.nn.parallel.data_parallel.DataParallel torch.compile torch.jit.script
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm apex.parallel.DistributedDataParallel
+    apex.parallel.convert_syncbn_model torch.distributed.fsdp.fully_shard torch.nn.utils.weight_norm
+    torch.nn.utils.spectral_norm torch.nn.utils.parametrizations.weight_norm
     torch.nn.utils.parametrizations.spectral_norm
     """.split()
 )
 
 MODULE_CLASS_METHODS = frozenset(
     """
-    add_module apply bfloat16 buffers children compile cpu cuda double eval extra_repr float forward get_buffer get_parameter
-    get_submodule half ipu load_state_dict modules named_buffers named_children named_modules named_parameters parameters
-    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
-    register_module register_parameter requires_grad_ set_submodule share_memory state_dict to to_empty train type xpu zero_grad
+    add_module apply bfloat16 buffers children compile cpu cuda double eval extra_repr float forward get_buffer
+    get_parameter get_submodule half ipu load_state_dict modules named_buffers named_children named_modules
+    named_parameters parameters register_backward_hook register_buffer register_forward_hook
+    register_forward_pre_hook register_full_backward_hook register_module register_parameter requires_grad_
+    set_submodule share_memory state_dict to to_empty train type xpu zero_grad
     """.split()
 )
 
@@ -147,7 +151,7 @@ def has_parameters(path: str) -> bool:
     return path.rsplit(".", 1)[1] not in _WITHOUT_PARAMETERS and not is_loss_api(path)
 
 
-# ----------------------------------------------------------------------------------------------------------- optimizers
+# --------------------------------------------------------------------------------------------------------- optimizers
 
 _OPTIMIZER_PACKAGES = (
     "torch_optimizer.",
@@ -177,7 +181,7 @@ def is_scheduler_api(path: str) -> bool:
     return path.startswith("torch.optim.lr_scheduler.") and path[25:26].isupper()
 
 
-# -------------------------------------------------------------------------------------------------------------- tensors
+# ------------------------------------------------------------------------------------------------------------ tensors
 
 # Factories that make a tensor on the CPU unless `device=` (or a default device) says otherwise -> dimensions of the result
 # where the call's form tells them: "shape" from positional sizes, an int when fixed, None when unknown.
@@ -216,17 +220,19 @@ FROM_CPU = frozenset({"torch.from_numpy", "torch.frombuffer"})
 # Functions of torch that take tensors and combine them: all operands must share a device.
 COMBINING = frozenset(
     """
-    cat concat concatenate stack hstack vstack dstack where matmul mm bmm mv dot einsum add sub subtract mul multiply div divide
-    true_divide addmm addmv addbmm baddbmm addcmul addcdiv maximum minimum pow atan2 lerp cdist cross outer ger kron
-    logaddexp eq ne lt le gt ge logical_and logical_or bitwise_and bitwise_or fmod remainder tensordot inner
+    cat concat concatenate stack hstack vstack dstack where matmul mm bmm mv dot einsum add sub subtract mul
+    multiply div divide true_divide addmm addmv addbmm baddbmm addcmul addcdiv maximum minimum pow atan2 lerp cdist
+    cross outer ger kron logaddexp eq ne lt le gt ge logical_and logical_or bitwise_and bitwise_or fmod remainder
+    tensordot inner
     """.split()
 )
 # Functional losses: output first, target second.
 FUNCTIONAL_LOSSES = frozenset(
     """
-    cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div
-    poisson_nll_loss gaussian_nll_loss hinge_embedding_loss margin_ranking_loss cosine_embedding_loss soft_margin_loss
-    multi_margin_loss multilabel_margin_loss multilabel_soft_margin_loss triplet_margin_loss ctc_loss
+    cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy
+    binary_cross_entropy_with_logits kl_div poisson_nll_loss gaussian_nll_loss hinge_embedding_loss
+    margin_ranking_loss cosine_embedding_loss soft_margin_loss multi_margin_loss multilabel_margin_loss
+    multilabel_soft_margin_loss triplet_margin_loss ctc_loss
     """.split()
 )
 # Methods that return a new tensor and leave the receiver as it is.
@@ -239,9 +245,10 @@ DETACHING = frozenset({"detach", "item", "tolist", "numpy", "argmax", "argmin", 
 # Methods that only a tensor has: one of them on a name makes it a tensor.
 TENSOR_ONLY = frozenset(
     """
-    backward requires_grad_ permute unsqueeze squeeze view contiguous detach numel repeat_interleave masked_fill masked_fill_
-    scatter_ index_select gather expand expand_as new_zeros new_ones new_full new_empty clamp softmax log_softmax sigmoid
-    is_cuda is_contiguous view_as transpose flatten unfold unbind chunk cumsum argmax topk bmm matmul
+    backward requires_grad_ permute unsqueeze squeeze view contiguous detach numel repeat_interleave masked_fill
+    masked_fill_ scatter_ index_select gather expand expand_as new_zeros new_ones new_full new_empty clamp softmax
+    log_softmax sigmoid is_cuda is_contiguous view_as transpose flatten unfold unbind chunk cumsum argmax topk bmm
+    matmul
     """.split()
 )
 # What a tensor is asked for: evidence that a name is one where its class is not known.
@@ -249,7 +256,7 @@ TENSOR_HINTS = TENSOR_ONLY | frozenset(
     {"size", "shape", "device", "dtype", "dim", "ndim", "type_as", "float", "long", "is_sparse"}
 )
 
-# ------------------------------------------------------------------------------------------------------------- contexts
+# ----------------------------------------------------------------------------------------------------------- contexts
 
 NO_GRAD = frozenset({"torch.no_grad", "torch.inference_mode"})
 ENABLE_GRAD = frozenset({"torch.enable_grad"})
@@ -257,14 +264,15 @@ SET_GRAD = frozenset({"torch.set_grad_enabled"})
 # Other frameworks' words for the same.
 PROJECT_NO_GRAD_WORDS = ("no_grad", "nograd", "inference", "eval", "frozen", "without_grad")
 
-# ---------------------------------------------------------------------------------------------------------------- calls
+# -------------------------------------------------------------------------------------------------------------- calls
 
 # Calls into these neither set a mode, nor touch gradients, nor keep what they are given.
 _HARMLESS_ROOTS = frozenset(
     """
-    builtins os sys time math numpy logging json random re copy datetime pathlib pickle glob shutil collections itertools functools
-    argparse warnings string typing PIL cv2 matplotlib pandas sklearn scipy tqdm yaml csv tensorboardX tensorboard seaborn
-    torchvision torchaudio torchtext wandb loguru rich prettytable humanize psutil gc inspect dataclasses tabulate imageio skimage gym gymnasium
+    builtins os sys time math numpy logging json random re copy datetime pathlib pickle glob shutil collections
+    itertools functools argparse warnings string typing PIL cv2 matplotlib pandas sklearn scipy tqdm yaml csv
+    tensorboardX tensorboard seaborn torchvision torchaudio torchtext wandb loguru rich prettytable humanize psutil
+    gc inspect dataclasses tabulate imageio skimage gym gymnasium
     """.split()
 )
 # Of torch itself: everything but these few is harmless to modes and gradients.
@@ -283,9 +291,10 @@ _TORCH_TOUCHING = (
 )
 _HARMLESS_NAMES = frozenset(
     """
-    print len str repr id type isinstance issubclass hasattr getattr sum list tuple dict set sorted zip enumerate map filter range min
-    max abs round any all next iter float int bool vars dir callable open format input hash reversed
-    torchsummary.summary torchinfo.summary thop.profile apex.amp.scale_loss torchviz.make_dot ptflops.get_model_complexity_info
+    print len str repr id type isinstance issubclass hasattr getattr sum list tuple dict set sorted zip enumerate
+    map filter range min max abs round any all next iter float int bool vars dir callable open format input hash
+    reversed torchsummary.summary torchinfo.summary thop.profile apex.amp.scale_loss torchviz.make_dot
+    ptflops.get_model_complexity_info
     """.split()
 )
 
@@ -351,17 +360,18 @@ ZERO_GRAD_WORDS = (
 # Decorators that say nothing about modes and gradients.
 PLAIN_DECORATORS = frozenset(
     """
-    staticmethod classmethod property functools.wraps functools.lru_cache functools.cache functools.partial abc.abstractmethod
-    typing.overload torch.jit.export torch.jit.ignore torch.jit.unused torch.jit.script torch.compile contextlib.contextmanager
-    hydra.main pytest.fixture click.command click.option click.argument click.group typer.command
+    staticmethod classmethod property functools.wraps functools.lru_cache functools.cache functools.partial
+    abc.abstractmethod typing.overload torch.jit.export torch.jit.ignore torch.jit.unused torch.jit.script
+    torch.compile contextlib.contextmanager hydra.main pytest.fixture click.command click.option click.argument
+    click.group typer.command
     """.split()
 )
 
 # Names that people give to models, optimizers and schedulers: the weakest evidence, for values of unknown making only.
 _MODEL_NAMES = frozenset(
     """
-    model net network classifier generator discriminator encoder decoder netg netd net_g net_d actor critic policy_net target_net
-    backbone module student teacher unet vae autoencoder regressor
+    model net network classifier generator discriminator encoder decoder netg netd net_g net_d actor critic
+    policy_net target_net backbone module student teacher unet vae autoencoder regressor
     """.split()
 )
 

@@ -17,10 +17,12 @@ from torchlint.facts import ClassInfo, FunctionInfo, Site
 from torchlint.semantics.vocabulary import CASTS, MOVES
 
 _SKIPPED = frozenset(
-    "leading_lines lines_after_decorators header footer semicolon comma equal dot colon lbracket rbracket lbrace rbrace "
-    "__slots__ relative lpar rpar newline indent trailing_whitespace async asynchronous star operator posonly_ind star_etc first_colon "
-    "second_colon annotation_whitespace encoding default_indent default_newline has_trailing_newline "
-    "type_parameters quotation start raw evaluated_name arrow".split()
+    """
+    leading_lines lines_after_decorators header footer semicolon comma equal dot colon lbracket rbracket lbrace
+    rbrace __slots__ relative lpar rpar newline indent trailing_whitespace async asynchronous star operator
+    posonly_ind star_etc first_colon second_colon annotation_whitespace encoding default_indent default_newline
+    has_trailing_newline type_parameters quotation start raw evaluated_name arrow
+    """.split()
 )
 _KEPT = {
     cst.UnaryOperation: ("expression",),
@@ -119,11 +121,10 @@ def outline(tree: cst.Module) -> Outline:
                 words.add(node.attr.value)
                 stack.append(node.value)
                 continue
-            if kind is cst.Expr:
+            if kind is cst.Expr and isinstance(scope.info, FunctionInfo):
                 value = node.value
-                if type(value) is cst.Call and type(value.func) is attribute_type and value.func.attr.value in _COPYING:
-                    if isinstance(scope.info, FunctionInfo):
-                        scope.info.discards = True
+                if type(value) is cst.Call and type(value.func) is attribute_type:
+                    scope.info.discards |= value.func.attr.value in _COPYING
             if kind is function_type:
                 scopes.append(_function(node, scope, found, stack))
                 continue
@@ -221,7 +222,9 @@ def assigned_names(node: cst.CSTNode) -> frozenset[str]:
     while stack:
         one = stack.pop()
         match one:
-            case cst.SimpleStatementLine(body=body) | cst.SimpleStatementSuite(body=body) | cst.IndentedBlock(body=body):
+            case (
+                cst.SimpleStatementLine(body=body) | cst.SimpleStatementSuite(body=body) | cst.IndentedBlock(body=body)
+            ):
                 stack.extend(body)
             case cst.Assign(targets=targets):
                 for target in targets:
@@ -245,8 +248,9 @@ def assigned_names(node: cst.CSTNode) -> frozenset[str]:
                 for item in items:
                     if item.asname is not None:
                         _bound(item.asname.name, names)
-            case cst.Try(body=body, handlers=handlers, orelse=orelse, finalbody=finalbody) | cst.TryStar(
-                body=body, handlers=handlers, orelse=orelse, finalbody=finalbody
+            case (
+                cst.Try(body=body, handlers=handlers, orelse=orelse, finalbody=finalbody)
+                | cst.TryStar(body=body, handlers=handlers, orelse=orelse, finalbody=finalbody)
             ):
                 stack.append(body)
                 stack.extend(h.body for h in handlers)
