@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,15 +61,10 @@ def imports(path: Path) -> set[str]:
     return {one.partition(".")[0] for one in names}
 
 
-@pytest.fixture(scope="module")
-def harness() -> Iterator[Harness]:
-    from torchlint.confirm.harness import Harness
-
-    with Harness("cpu", processes=2) as one:
-        yield one
+Result = tuple["Run", str]
 
 
-def run(harness: Harness, rule: str, script: Path) -> tuple[Run, str]:
+def run(harness: Harness, rule: str, script: Path) -> Result:
     """Runs a program under the trace; the run, and what the probe of `rule` says of it."""
     from torchlint.confirm.harness import Program
     from torchlint.confirm.probe import judge
@@ -78,29 +75,59 @@ def run(harness: Harness, rule: str, script: Path) -> tuple[Run, str]:
     return result, judge(rule, probe, result.trace).outcome.value
 
 
+def mended(path: Path, folder: Path) -> Path:
+    """The program after torchlint's own fixes."""
+    every = registry.load()
+    source = mend(Source.read(path), lambda one: engine.analyse(one, every), unsafe=True).source
+    script = folder / f"{path.parent.name}_{path.name}"
+    script.write_text(source.text, encoding="utf-8")
+    return script
+
+
+@pytest.fixture(scope="module")
+def results(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[tuple[str, Path], Future[Result]]]:
+    """The runs that the chosen tests ask for, under way side by side."""
+    from torchlint.confirm.harness import Harness
+
+    folder = tmp_path_factory.mktemp("mended")
+    wanted = [
+        (item.function.__name__, item.callspec.params["path"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.module is request.module
+        and isinstance(item.callspec.params["path"], Path)  # not so where no fixture is left to ask
+    ]
+    with Harness("cpu") as harness, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        futures = {}
+        for test, path in wanted:
+            script = mended(path, folder) if "mended" in test else path
+            futures[test, path] = pool.submit(run, harness, rule_of(path), script)
+        yield futures
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def result(request: pytest.FixtureRequest, results: dict[tuple[str, Path], Future[Result]], path: Path) -> Result:
+    return results[request.function.__name__, path].result()
+
+
 @pytest.mark.parametrize("path", runnable("bad"), ids=name)
-def test_bad_program_is_bad(harness: Harness, path: Path) -> None:
-    result, outcome = run(harness, rule_of(path), path)
-    assert outcome == "confirmed" or result.status, result.output
+def test_bad_program_is_bad(result: Result, path: Path) -> None:
+    program, outcome = result
+    assert outcome == "confirmed" or program.status, program.output
 
 
-@pytest.mark.parametrize("path", runnable("good"), ids=name)
-def test_good_program_runs_and_is_good(harness: Harness, path: Path) -> None:
-    if name(path) in NOT_PRETENDED:
-        pytest.skip("needs what the pretended accelerator lacks")
-    result, outcome = run(harness, rule_of(path), path)
-    assert result.status == 0, result.output
+@pytest.mark.parametrize("path", [p for p in runnable("good") if name(p) not in NOT_PRETENDED], ids=name)
+def test_good_program_runs_and_is_good(result: Result, path: Path) -> None:
+    program, outcome = result
+    assert program.status == 0, program.output
     assert (outcome == "confirmed") == (name(path) in MEANT), "the probe says otherwise"
 
 
-@pytest.mark.parametrize("path", runnable("bad"), ids=name)
-def test_mended_program_runs_and_is_good(harness: Harness, path: Path, tmp_path: Path) -> None:
-    if not any(offered(one) for one in linted(path)):
-        pytest.skip("no fix is offered")
-    every = registry.load()
-    mended = mend(Source.read(path), lambda source: engine.analyse(source, every), unsafe=True)
-    script = tmp_path / path.name
-    script.write_text(mended.source.text, encoding="utf-8")
-    result, outcome = run(harness, rule_of(path), script)
-    assert result.status == 0, f"{mended.source.text}\n{result.output}"
-    assert outcome != "confirmed", mended.source.text
+@pytest.mark.parametrize("path", [p for p in runnable("bad") if any(map(offered, linted(p)))], ids=name)
+def test_mended_program_runs_and_is_good(result: Result, path: Path) -> None:
+    program, outcome = result
+    assert program.status == 0, f"{program.program.script.read_text(encoding='utf-8')}\n{program.output}"
+    assert outcome != "confirmed", program.program.script.read_text(encoding="utf-8")
