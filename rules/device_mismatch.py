@@ -179,8 +179,7 @@ def _where(device: Device) -> str:
 def _fix(facts: Facts, event: Event, stray: Value, device: Device, site: Site | None) -> Fix | None:
     if site is None or not device.name.isidentifier():
         return None
-    function = event.frame.function
-    if function is not None and device.name not in function.words:
+    if not facts.binds(event.frame.function, device.name):
         return None
     return Fix(f"Move it with `.to({device.name})`", Safety.SAFE, (Around(site, after=f".to({device.name})"),))
 

@@ -109,7 +109,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 forward.site,
                 f"`{model}` is evaluated while autograd records",
-                "Every batch builds a graph that nothing uses: more memory and time, and all of it kept where outputs are kept.",
+                "Every batch builds a graph that nothing uses: more memory and time, kept as long as outputs are.",
                 fix=_fix(facts, root, forward),
             )
 

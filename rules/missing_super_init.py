@@ -42,8 +42,8 @@ class MLPNet(nn.Module):
 
 ## Fix and its safety
 Writes `super().__init__()` as the first statement of the body, after a docstring. Safe where the base takes
-no arguments: the class cannot have worked before. Where the base is a class that wants arguments, they must
-be filled in by hand; with several bases the fix is unsafe, because all of their constructors may run then.
+no arguments: the class cannot have worked before. Where the base is a class that wants arguments there is
+no fix, since they must be filled in by hand; with several bases the fix is unsafe, because all of their constructors may run then.
 
 ## Known limits
 Quiet when a base comes from a file or package that is not read, when the class has a metaclass, a decorator
@@ -64,7 +64,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import AttributeSet, ClassInfo, Module, Root, SuperInit, Tensor, UnknownCall, certainly
+from torchlint.facts import (
+    AttributeSet,
+    ClassInfo,
+    FunctionInfo,
+    Module,
+    Root,
+    SuperInit,
+    Tensor,
+    UnknownCall,
+    certainly,
+)
 from torchlint.rule import Facts, Finding, Fix, Group, InsertFirst, Safety
 
 if TYPE_CHECKING:
@@ -73,7 +83,7 @@ if TYPE_CHECKING:
 
 group = Group.CORRECTNESS
 words = [{"__init__"}, {"nn", "Module"}]
-fixable = "safe"
+fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -84,13 +94,22 @@ def check(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             init.head,
             f"`{cls.name}.__init__` never calls `super().__init__()`",
-            "torch.nn.Module is left without its registries: assigning the first layer, or the first call, raises AttributeError.",
-            fix=Fix(
-                "Call `super().__init__()` first",
-                Safety.SAFE if len(cls.bases) == 1 else Safety.UNSAFE,
-                (InsertFirst(init.site, ("super().__init__()",)),),
-            ),
+            "torch.nn.Module is left without its registries: its first layer, or first call, raises AttributeError.",
+            fix=_fix(cls, init),
         )
+
+
+def _fix(cls: ClassInfo, init: FunctionInfo) -> Fix | None:
+    """The call, where no base wants arguments that we would have to invent."""
+    for base in cls.lineage()[1:]:
+        inherited = base.methods.get("__init__") if isinstance(base, ClassInfo) else None
+        if isinstance(base, ClassInfo):
+            if inherited is not None and len(inherited.required) > 1:
+                return None
+        elif base not in ("torch.nn.Module", "object"):
+            return None
+    safety = Safety.SAFE if len(cls.bases) == 1 else Safety.UNSAFE
+    return Fix("Call `super().__init__()` first", safety, (InsertFirst(init.site, ("super().__init__()",)),))
 
 
 def _initialised_elsewhere(cls: ClassInfo, root: Root) -> bool:

@@ -45,8 +45,8 @@ for x, y in batches:
 ```
 
 ## Fix and its safety
-Writes `optimizer.zero_grad()`, with the program's own name for the optimizer, right before the backward pass;
-where backward and step do not stand in one block (gradient accumulation, a closure, a helper), right after
+Writes `optimizer.zero_grad()`, with the program's own name for the optimizer, right before the backward pass, in
+a closure as well; where backward and step do not stand in one block (gradient accumulation, a helper), right after
 the step. Safe: on every path the gradients that it clears have been used by a step already. No fix is offered
 where the optimizer has no name that can be written at that place.
 
@@ -139,6 +139,11 @@ def _fix(step: OptimizerStep, backward: Backward) -> Fix | None:
         return None
     clear = (f"{step.spelling}.zero_grad()",)
     message = f"Clear the gradients with `{clear[0]}`"
+    if step.closure:  # called many times in one step, and each call needs gradients of its own
+        closure = backward.frame.function
+        if closure is None or closure.outer is not step.frame.function:
+            return None
+        return Fix(message, Safety.SAFE, (InsertBefore(backward.site, clear),))
     if backward.frame is step.frame and backward.site.same_suite(step.site):
         return Fix(message, Safety.SAFE, (InsertBefore(backward.site, clear),))
     return Fix(message, Safety.SAFE, (InsertAfter(step.site, clear),))

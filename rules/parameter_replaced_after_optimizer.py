@@ -116,7 +116,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 change.site,
                 f"`{target}` is replaced after `{optimizer}` was built over the old one",
-                f"`{optimizer}` goes on with the parameter it was given: the new one gets gradients but is never updated.",
+                f"`{optimizer}` holds the old parameter: the new one gets gradients but is never updated.",
                 related=((f"`{optimizer}` takes its parameters here", built.site),),
                 fix=_fix(facts, change, built),
             )
@@ -135,7 +135,7 @@ def _new_and_trainable(facts: Facts, change: AttributeSet) -> bool:
 
 
 def _left_behind(root: Root, change: AttributeSet) -> OptimizerBuilt | None:
-    """The optimizer that was built before the change on every path to it, and steps after it without the new parameter."""
+    """The optimizer that certainly was built before the change, and steps after it without the new parameter."""
     for built in root.of(OptimizerBuilt):
         if not certainly(built.optimizer, Optimizer) or not _held(built.optimizer, change):
             continue

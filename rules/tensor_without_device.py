@@ -95,9 +95,10 @@ def check(facts: Facts) -> Iterator[Finding]:
                 continue
             seen.add(stray.fresh.node)
             what = f"`{other.name}`" if other.name else "the input"
+            made = facts.text(stray.fresh)
             yield Finding(
                 stray.fresh,
-                f"this tensor is made on the CPU, whatever device {what} is on",
+                f"`{made if len(made) <= 60 else made[:57] + '...'}` is made on the CPU, whatever device {what} is on",
                 "Once the module is moved to an accelerator, bringing the two together raises RuntimeError.",
                 related=((f"it meets {what} here", event.site),),
                 fix=_fix(facts, stray.fresh, other),
@@ -117,9 +118,10 @@ def _meeting(facts: Facts, event: Combined | Forward) -> tuple[Tensor | None, Va
 def _stray(values: list[Value]) -> Tensor | None:
     for value in values:
         for one in value.options():
-            if isinstance(one, Tensor) and one.fresh is not None and one.rank not in (0, None):
-                if one.device is not None and one.device.kind == "cpu":
-                    return one
+            if not isinstance(one, Tensor) or one.fresh is None or one.rank in (0, None):
+                continue
+            if one.device is not None and one.device.kind == "cpu":
+                return one
     return None
 
 

@@ -124,7 +124,7 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def _stays_off(root: Root, off: ModeSet, forward: Forward, loop: Loop) -> bool:
-    """True when every way from `off` to the training forward leaves the mode as it is, after an evaluation has taken place."""
+    """True when every way from `off` to the training forward leaves the mode as it is, and `off` was for evaluating."""
 
     def after(mode: str, event: Event) -> str:
         if (

@@ -14,7 +14,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 # ------------------------------------------------------------------------------------------------------------- places
 
@@ -76,6 +76,7 @@ class FunctionInfo:
     owner: ClassInfo | None = None
     words: frozenset[str] = frozenset()  # every identifier used in it, nested functions included
     parameters: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()  # those without a default
     is_async: bool = False
     node: Any = None
     outer: FunctionInfo | None = None  # the function it is nested in
@@ -583,6 +584,7 @@ class UnknownCall(Event):
 # -------------------------------------------------------------------------------------------------------------- paths
 
 E_ = TypeVar("E_", bound=Event)
+F_ = TypeVar("F_", bound=Event)
 S = TypeVar("S", bound=Hashable)
 
 
@@ -595,8 +597,14 @@ class Root:
     events: list[Event] = field(default_factory=list)  # in the order they were met
     complete: bool = True  # False when a limit cut the run short: absence proves nothing then
 
-    def of(self, *kinds: type[E_]) -> Iterator[E_]:
-        """The events of these kinds."""
+    @overload
+    def of(self, kind: type[E_], /) -> Iterator[E_]: ...
+
+    @overload
+    def of(self, kind: type[E_], other: type[F_], /) -> Iterator[E_ | F_]: ...
+
+    def of(self, *kinds: type[Event]) -> Iterator[Event]:
+        """The events of these kinds, in the order they were met."""
         for event in self.events:
             if isinstance(event, kinds):
                 yield event

@@ -47,6 +47,10 @@ class Facts(Protocol):
         """How this file writes a dotted name (`torch.no_grad` -> `th.no_grad`), None when it is not imported."""
         ...
 
+    def binds(self, function: FunctionInfo | None, name: str) -> bool:
+        """Whether `name` means something in a function (in the module body for None), so that a fix may write it."""
+        ...
+
     def has_parameters(self, value: Value) -> bool:
         """Whether a module certainly has parameters of its own or in its parts."""
         ...

@@ -22,7 +22,7 @@ from torchlint.facts import (
 from torchlint.semantics import vocabulary
 from torchlint.semantics.functions import bind_unknown, decoration, run, self_of
 from torchlint.semantics.machine import Activation, Machine
-from torchlint.semantics.walk import outline
+from torchlint.semantics.walk import assigned_names, outline
 from torchlint.source import Source
 
 # A function is worth following into when it is called and acts on, or makes, what rules have words for.
@@ -75,6 +75,13 @@ class FileFacts:
         from torchlint.semantics.spelling import spell
 
         return spell(self.machine, api)
+
+    def binds(self, function: FunctionInfo | None, name: str) -> bool:
+        if name in self.machine.module.locals:
+            return True
+        if function is None:
+            return False
+        return name in function.parameters or name in assigned_names(function.node.body)
 
     def has_parameters(self, value: Value) -> bool:
         from torchlint.semantics.structure import has_parameters

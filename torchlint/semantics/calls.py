@@ -1,9 +1,10 @@
-"""What a call does: of torch's own functions, of methods on what is known, of functions of the file, of code out of sight."""
+"""What a call does: of torch's own functions, of methods on what is known, of the file's functions, of unseen code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import libcst as cst
@@ -536,7 +537,7 @@ def _module_method(
                     inner = Unknown(name="module", origin="item", holds=True)
                     for one in receiver.options():
                         link(inner, one)
-                    m.branch([lambda f=function, i=inner: enter(m, f, [i], {}, node), lambda: None])  # type: ignore[misc]
+                    m.branch([partial(_visit, m, function, inner, node), _pass])
             return receiver
         case "requires_grad_":
             m.emit(GradientUsed(*m.at(node), target=receiver))
@@ -546,6 +547,14 @@ def _module_method(
         case "step" | "backward":
             return _unknown_method(m, node, receiver, name, arguments, discarded)
     return Unknown(origin="call", holds=name in ("get_submodule",))
+
+
+def _visit(m: Machine, function: Function, part: Value, node: cst.Call) -> None:
+    enter(m, function, [part], {}, node)
+
+
+def _pass() -> None:
+    pass
 
 
 def _move_target(m: Machine, name: str, arguments: Arguments) -> Value | None:
@@ -803,6 +812,13 @@ def _mapping_method(m: Machine, node: cst.Call, receiver: Mapping, name: str, ar
     return Unknown(origin="call")
 
 
+_RESHAPING = frozenset(
+    """
+    size dim view reshape permute transpose squeeze unsqueeze contiguous flatten expand repeat clone
+    """.split()
+)
+
+
 def _unknown_method(
     m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments, discarded: bool
 ) -> Value:
@@ -883,28 +899,9 @@ def _unknown_method(
             holds=receiver.holds,
             holders=list(receiver.holders),
         )
-    if name in words.CASTS or name in (
-        "size",
-        "dim",
-        "view",
-        "reshape",
-        "permute",
-        "transpose",
-        "squeeze",
-        "unsqueeze",
-        "contiguous",
-        "flatten",
-        "expand",
-        "repeat",
-        "clone",
-    ):
-        if isinstance(receiver, Unknown):
-            return Unknown(
-                name=receiver.name,
-                origin="tensor",
-                graph=receiver.graph,
-                device=receiver.device if name not in ("size", "dim", "type_as") else None,
-            )
+    if isinstance(receiver, Unknown) and (name in words.CASTS or name in _RESHAPING):
+        device = receiver.device if name not in ("size", "dim", "type_as") else None
+        return Unknown(name=receiver.name, origin="tensor", graph=receiver.graph, device=device)
     if name in ("detach", "item", "cpu", "numpy", "tolist"):
         return Unknown(
             name=receiver.name, origin="tensor", device=getattr(receiver, "device", None) if name == "detach" else None
@@ -1444,7 +1441,7 @@ def _nesting(value: Collection) -> int | None:
 
 
 def batch_of(m: Machine, loader: Loader) -> Value:
-    """What a loader yields: tensors where the dataset is one of tensors, on the CPU where its data certainly lies there."""
+    """What a loader yields: tensors of a dataset of tensors, on the CPU where its data certainly lies there."""
     known = m.heap.get((loader, "$device"))
     placed = only(known) if known is not None else None
     plain = "collate_fn" not in loader.keywords and not (known is not None and placed is None)

@@ -242,7 +242,7 @@ def _number(m: Machine, node: Any) -> Value:
 
 
 def _tuple(m: Machine, node: Any) -> Value:
-    kind = {cst.Tuple: "tuple", cst.List: "list", cst.Set: "set"}[type(node)]
+    kind = type(node).__name__.lower()
     items: list[Value] = []
     is_open = False
     for element in node.elements:
@@ -319,7 +319,7 @@ def is_number(value: Value) -> bool:
 
 
 def device_of(value: Value) -> Device | None:
-    """The device a tensor is certainly on (`open` when it was moved to a device chosen at run time), None when unknown."""
+    """The device a tensor is certainly on (`open` when the program chooses it at run time), None when unknown."""
     found: Device | None = None
     for one in value.options():
         match one:
@@ -388,15 +388,16 @@ def _comparison(m: Machine, node: cst.Comparison) -> Value:
                     return Literal(value=False)
                 case cst.IsNot():
                     return Literal(value=True)
-        if isinstance(
-            operator, (cst.LessThan, cst.GreaterThan, cst.LessThanEqual, cst.GreaterThanEqual, cst.Equal, cst.NotEqual)
-        ):
-            if isinstance(one, Tensor) or isinstance(other, Tensor):
-                result = combine(m, node, values, "compare")
-                if isinstance(result, Tensor):
-                    result.graph = frozenset()
-                return result
+        if isinstance(operator, _ELEMENTWISE) and (isinstance(one, Tensor) or isinstance(other, Tensor)):
+            result = combine(m, node, values, "compare")
+            if isinstance(result, Tensor):
+                result.graph = frozenset()
+            return result
     return Unknown(origin="comparison")
+
+
+_ELEMENTWISE = (cst.LessThan, cst.GreaterThan, cst.LessThanEqual, cst.GreaterThanEqual, cst.Equal, cst.NotEqual)
+_INDEXED = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList"})
 
 
 def _boolean(m: Machine, node: cst.BooleanOperation) -> Value:
@@ -492,12 +493,10 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
             )
         case Module():
             key = f"[{index.value}]" if isinstance(index, Literal) else "[]"
-            if not owner.cls and isinstance(index, Literal) and type(index.value) is int and owner.inner:
-                if owner.api in ("torch.nn.Sequential", "torch.nn.ModuleList") and -len(
-                    owner.inner
-                ) <= index.value < len(owner.inner):
-                    known = m.field_of(owner, key)
-                    return known if known is not None else owner.inner[index.value]
+            known = m.field_of(owner, key)
+            position = index.value if isinstance(index, Literal) and owner.api in _INDEXED else None
+            if known is None and type(position) is int and -len(owner.inner) <= position < len(owner.inner):
+                return owner.inner[position]
             return _member(m, owner, key, node)
         case Api() | Literal() | Class():
             return owner if isinstance(owner, (Api, Class)) else Unknown(origin="item")
@@ -629,8 +628,8 @@ def decided(m: Machine, node: Any) -> bool | None:
             return False
         case cst.Attribute(attr=cst.Name(value="TYPE_CHECKING")):
             return False
-        case cst.Integer(value=value):
-            return value != "0"
+        case cst.Integer(value=digits):
+            return bool(digits != "0")
         case cst.Comparison(left=cst.Name(value="__name__")):
             return True
         case cst.UnaryOperation(operator=cst.Not(), expression=inner):

@@ -73,7 +73,7 @@ def _small(m: Machine, node: Any) -> None:
         handler(m, node)
 
 
-# ------------------------------------------------------------------------------------------------------- simple statements
+# -------------------------------------------------------------------------------------------------- simple statements
 
 
 def _expression(m: Machine, node: cst.Expr) -> None:
@@ -127,9 +127,9 @@ def assign(m: Machine, target: Any, value: Value, node: Any) -> None:
         case cst.Subscript(value=owner_node):
             owner = ev(m, owner_node)
             index: Value | None = None
-            for element in target.slice:
-                if isinstance(element.slice, cst.Index):
-                    index = only(ev(m, element.slice.value))
+            for section in target.slice:
+                if isinstance(section.slice, cst.Index):
+                    index = only(ev(m, section.slice.value))
             if len(target.slice) != 1:
                 index = None
             set_item(m, owner, index, value, node)
@@ -331,7 +331,7 @@ def _dotted_name(node: Any) -> str:
     return ""
 
 
-# ----------------------------------------------------------------------------------------------------- compound statements
+# ------------------------------------------------------------------------------------------------ compound statements
 
 
 def _function(m: Machine, node: cst.FunctionDef) -> None:
@@ -571,9 +571,12 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
     if isinstance(expression, cst.Call):
         manager = _own_context_manager(m, expression)
         if manager is not None:
-            _run_context_manager(
-                m, manager, expression, lambda value: (_bind_as(m, first, value, node), _with_items(m, node, rest))
-            )
+
+            def inside(value: Value) -> None:
+                _bind_as(m, first, value, node)
+                _with_items(m, node, rest)
+
+            _run_context_manager(m, manager, expression, inside)
             return
     value = ev(m, expression)
     saved, default = m.grad, m.default_device
@@ -611,7 +614,7 @@ def _own_context_manager(m: Machine, expression: cst.Call) -> Function | None:
     return None
 
 
-def _run_context_manager(m: Machine, manager: Function, expression: cst.Call, body: Callable[[Value], object]) -> None:
+def _run_context_manager(m: Machine, manager: Function, expression: cst.Call, body: Callable[[Value], None]) -> None:
     """A generator made a context manager: the `with` body runs where it yields."""
     from torchlint.facts import Frame
     from torchlint.semantics.calls import read_arguments

@@ -1,4 +1,4 @@
-"""Functions and objects of the file itself: following a call into its body, building an object, finding an attribute."""
+"""Functions and objects of the file itself: following a call into its body, building objects, finding attributes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def decoration(m: Machine, info: FunctionInfo) -> Decoration:
     known = m.decorations.get(info)
     if known is None:
         known = m.decorations[info] = _read_decorators(m, info)
-    return known  # type: ignore[no-any-return]
+    return known
 
 
 def _read_decorators(m: Machine, info: FunctionInfo) -> Decoration:
@@ -120,7 +120,7 @@ def dotted(m: Machine, node: Any) -> str:
     return ""
 
 
-# ------------------------------------------------------------------------------------------------------- following calls
+# ---------------------------------------------------------------------------------------------------- following calls
 
 
 def enter(
@@ -222,7 +222,7 @@ def bind(m: Machine, activation: Activation, arguments: list[Value], keywords: d
 
 
 def bind_unknown(m: Machine, activation: Activation, receiver: Value | None) -> None:
-    """Gives the parameters of a function that nobody in sight calls: typed by annotation, use and name, else unknown."""
+    """Gives the parameters of a function that nobody in sight calls: typed by annotation, use or name, else unknown."""
     info = activation.info
     assert info is not None
     params: cst.Parameters = info.node.params
@@ -335,7 +335,7 @@ def from_annotation(m: Machine, node: Any, name: str) -> Value | None:
     return None
 
 
-# --------------------------------------------------------------------------------------------------------------- objects
+# ------------------------------------------------------------------------------------------------------------ objects
 
 
 def construct(m: Machine, owner: Module | Instance) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
@@ -42,6 +42,9 @@ from torchlint.facts import (
 )
 from torchlint.semantics.vocabulary import canonical
 from torchlint.semantics.walk import Outline
+
+if TYPE_CHECKING:
+    from torchlint.semantics.functions import Decoration
 
 EVENT_LIMIT = 5000  # per root: past it nothing is followed into further, and the root says that it is incomplete
 STEP_LIMIT = 150_000  # expressions evaluated per file
@@ -108,7 +111,7 @@ class Machine:
     default_device: Device | None = None  # of a `with torch.device(...)` around
     closures: dict[Value, Activation] = field(default_factory=dict)  # where a nested function was defined
     relevant: frozenset[FunctionInfo] = frozenset()  # functions worth following into, whatever they are given
-    decorations: dict[FunctionInfo, Any] = field(default_factory=dict)
+    decorations: dict[FunctionInfo, Decoration] = field(default_factory=dict)
 
     # ---- places and events
 
@@ -336,7 +339,7 @@ def join_heaps(heaps: list[Heap]) -> Heap:
                 joined[key] = choice((value, Unknown(origin="unset"))) if key[1][:1] == "$" else value
             elif mine is not value:
                 joined[key] = choice((mine, value))
-        for key, value in heaps[0].items():
+        for key in heaps[0]:
             if key[1][:1] == "$" and key not in other:
                 joined[key] = choice((joined[key], Unknown(origin="unset")))
     return joined

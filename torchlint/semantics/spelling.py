@@ -7,7 +7,7 @@ from torchlint.semantics.machine import Machine
 
 
 def spell(m: Machine, api: str) -> str | None:
-    """`torch.no_grad` -> `torch.no_grad`, `th.no_grad` or `no_grad`, by what the module body imports; None when it cannot."""
+    """`torch.no_grad` -> `torch.no_grad`, `th.no_grad` or `no_grad`, by what the file imports; None if it cannot."""
     best: str | None = None
     for name, value in m.module.locals.items():
         if not isinstance(value, Api):

@@ -187,8 +187,8 @@ def _builds_parameters(m: Machine, cls: ClassInfo, depth: int) -> bool:
                     return True
                 found = m.module.locals.get(path)
                 inner = only(found) if found is not None else None
-                if isinstance(inner, Class) and inner.info is not None and inner.info is not cls and depth < 4:
-                    if _builds_parameters(m, inner.info, depth + 1):
-                        return True
+                made = inner.info if isinstance(inner, Class) else None
+                if made is not None and made is not cls and depth < 4 and _builds_parameters(m, made, depth + 1):
+                    return True
             stack.extend(children(node))
     return False

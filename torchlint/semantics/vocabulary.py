@@ -1,6 +1,6 @@
 """What the API of torch and of its training frameworks means, as data. Facts about names only; no syntax, no flow.
 
-Sources: the documentation of torch 2.13 (torch.nn, torch.optim, torch.utils.data, torch.amp) and of the frameworks named.
+Sources: the documentation of torch 2.13 (torch.nn, torch.optim, torch.utils.data, torch.amp), and the frameworks' own.
 """
 
 from __future__ import annotations
@@ -183,8 +183,8 @@ def is_scheduler_api(path: str) -> bool:
 
 # ------------------------------------------------------------------------------------------------------------ tensors
 
-# Factories that make a tensor on the CPU unless `device=` (or a default device) says otherwise -> dimensions of the result
-# where the call's form tells them: "shape" from positional sizes, an int when fixed, None when unknown.
+# Factories that make a tensor on the CPU unless `device=` (or a default device) says otherwise -> dimensions of the
+# result where the call's form tells them: "shape" from positional sizes, an int when fixed, None when unknown.
 FACTORIES: dict[str, str | int | None] = {
     "torch.zeros": "shape",
     "torch.ones": "shape",

@@ -171,6 +171,7 @@ def _function(node: cst.FunctionDef, scope: _Scope, found: Outline, stack: list[
         site=Site(node, node, None),
         owner=scope.info if isinstance(scope.info, ClassInfo) else None,
         parameters=tuple(p.name.value for p in named),
+        required=tuple(p.name.value for p in named if p.default is None),
         is_async=node.asynchronous is not None,
         node=node,
         outer=scope.info if isinstance(scope.info, FunctionInfo) else None,
