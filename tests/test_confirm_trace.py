@@ -114,6 +114,19 @@ def test_clipping_and_unscaling_are_not_staleness() -> None:
     assert [one.worth for one in found] == [1, 2, 3, 4], "clipped, and still mostly old"
 
 
+def test_old_gradients_count_where_nothing_new_is_delivered() -> None:
+    def program() -> None:
+        one, other = nn.Linear(2, 1), nn.Linear(2, 1)
+        optimizer = torch.optim.SGD([*one.parameters(), *other.parameters()], lr=0.1)
+        one(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        other(torch.ones(1, 2)).sum().backward()
+        optimizer.step()  # moves `one` by its old gradient
+        optimizer.step()  # on purpose, without another backward pass
+
+    assert [(step.stale, step.worth) for step in steps(program)] == [(0, 1), (2, 2), (0, 1)]
+
+
 def test_accumulating_gradients_on_purpose_is_clean() -> None:
     def program() -> None:
         x, y = data()
@@ -420,3 +433,44 @@ def test_the_step_limit_ends_even_a_program_that_catches_exceptions() -> None:
     with pytest.raises(EnoughSteps):
         traced(program, max_steps=5)
     assert len(reached) == 4
+
+
+def test_what_the_trace_cannot_look_at_does_not_reach_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise LookupError("never seen such a module")
+
+    monkeypatch.setattr("torchlint.confirm.trace.Twin", fail)
+    monkeypatch.setattr("torchlint.confirm.ledger.Ledger.consume", fail)
+    seen: list[Any] = []
+    trace = traced(lambda: seen.append(_dropout_and_norm_program()))
+    assert seen[0][0] == _dropout_and_norm_program()[0]
+    told = {one.message for one in trace.of(events.Untraced)}
+    assert len(told) == 1
+    assert "LookupError: never seen such a module" in told.pop()
+    assert len(list(trace.of(events.OptimizerStep))) == 12
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("transform", "seen"),
+    [
+        (lambda model: torch.compile(model, backend="eager"), 2),
+        (torch.jit.script, 2),
+        (lambda model: torch.jit.trace(model.eval(), torch.zeros(2, 4)), 0),  # called below Python: steps are seen
+        (torch.fx.symbolic_trace, 2),
+        (nn.DataParallel, 2),
+    ],
+)
+def test_transformed_models_still_train(transform: Callable[[Any], Any], seen: int) -> None:
+    def program() -> None:
+        model = transform(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(2):
+            model(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+
+    trace = traced(program)
+    assert [one.worth for one in trace.of(events.OptimizerStep)] == [1, 2]
+    assert not list(trace.of(events.Untraced))
+    used = trace.used_for_gradients()
+    assert [one.parameters for one in trace.of(events.Forward) if one.number in used] == [30] * seen

@@ -190,6 +190,13 @@ class Iterated(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class Untraced(Event):
+    """The trace could not look at something: a measurement is missing, the program went on."""
+
+    message: str
+
+
+@dataclass(slots=True, frozen=True)
 class Raised(Event):
     """The program ended with an exception; `place` is the user's innermost line."""
 

@@ -72,7 +72,7 @@ class Ledger:
                 continue
             gradient = parameter.grad
             if gradient is None or not _any(gradient):
-                entry.level, entry.base, entry.square = 0, None, 0.0
+                entry.level, entry.base, entry.square, entry.backward = 0, None, 0.0, -1
             elif entry.base is None:
                 entry.base = gradient.detach().clone()
 
@@ -88,8 +88,7 @@ class Ledger:
             found = _flat(gradient)
             delivered = found - _flat(entry.base)
             square = float(delivered @ delivered)
-            if square:
-                entry.square, entry.along, entry.backward = square, float(found @ delivered), event
+            entry.square, entry.along, entry.backward = square, float(found @ delivered), event
 
     def consume(self, parameters: Iterable[torch.Tensor]) -> Balance:
         """An optimizer uses the gradients of these parameters now: says what it finds in them."""
@@ -98,19 +97,19 @@ class Ledger:
             gradient = parameter.grad
             entry = self._entry(parameter)
             if gradient is None:
-                entry.level, entry.base, entry.square = 0, None, 0.0
+                entry.level, entry.base, entry.square, entry.backward = 0, None, 0.0, -1
                 continue
             balance.gradients += 1
-            grown = entry.base is not None and entry.square > 0.0
+            grown = entry.base is not None and entry.backward >= 0  # even where that pass delivered zeros
             if grown and _any(gradient):
                 balance.stale += 1
                 balance.worth = max(balance.worth, entry.level + 1)
-                balance.along += entry.along
+                balance.along += entry.along if entry.square else 0.0
                 balance.square += entry.square
                 balance.backward = max(balance.backward, entry.backward)
             if grown or not entry.level:
                 entry.level += 1
-            entry.base, entry.square = None, 0.0
+            entry.base, entry.square, entry.backward = None, 0.0, -1
         return balance
 
 

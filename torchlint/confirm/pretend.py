@@ -7,8 +7,8 @@ to the storage, as it does in torch, so views, `.data`, parameters and optimizer
 autograd, which works below this layer, runs as on any CPU.
 
 It cannot imitate: more than one GPU, streams and graphs, memory limits, half-precision kernels and their rounding, the
-CUDA random generator (numbers are those of the CPU), kernels of extensions, `with torch.device("cuda"):`, code that a
-compiled or scripted function runs, or checks between devices inside a backward pass.
+CUDA random generator (numbers are those of the CPU), kernels of extensions, `with torch.device("cuda"):`, the inside of
+scripted functions, or checks between devices inside a backward pass. `torch.compile` compiles nothing.
 """
 
 from __future__ import annotations
@@ -286,6 +286,9 @@ class PretendedAccelerator(TorchFunctionMode):
         def scatter(_this: Any, inputs: Any, kwargs: Any, _devices: Any) -> Any:
             return [_on_cuda(inputs)], [_on_cuda(kwargs)]
 
+        def compile_nothing(model: Any = None, **_options: Any) -> Any:
+            return model if model is not None else lambda function: function
+
         def set_default(device: Any) -> None:
             self._default = torch.device(device) if device is not None else None
 
@@ -306,6 +309,8 @@ class PretendedAccelerator(TorchFunctionMode):
             (loader, "__init__", build_loader),
             (torch, "load", load_here),
             (torch.nn.DataParallel, "scatter", scatter),
+            (torch, "compile", compile_nothing),
+            (torch.nn.Module, "compile", nothing),
             (torch, "Generator", Generator),
             (torch, "set_default_device", set_default),
         )

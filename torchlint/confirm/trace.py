@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import io
 import os
 import re
 import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -45,6 +47,8 @@ SECOND_PASSES = 2  # from one place with one module in one mode
 LOOKED_AT = 3  # first steps of an optimizer at which the parameters of trained modules are looked through
 MOVES_PER_LINE = 8
 LIMIT = 200_000  # events of one run
+
+T = TypeVar("T")
 
 _INTERNALS = frozenset({"_parameters", "_buffers", "_modules", "_backward_hooks", "_backward_pre_hooks"})
 _INTERNALS |= {"_forward_hooks", "_forward_pre_hooks"}
@@ -130,6 +134,16 @@ class Recorder:
         finally:
             self._busy = before
 
+    def _safely(self, work: Callable[..., T], *args: Any) -> T | None:
+        """Does the trace's own work: what goes wrong in it is written down and never reaches the program."""
+        try:
+            return work(*args)
+        except Exception as error:  # anything: torch has objects of every kind, and the program must go on
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+            self.emit(events.Untraced, user_place(), message=message)
+            return None
+
     def _identity(self, thing: Any) -> int:
         key = id(thing)
         known = self._identities.get(key)
@@ -188,10 +202,10 @@ class Recorder:
             )
 
     def _registered_parameter(self, module: nn.Module, name: str, value: Any) -> None:
-        self._registered(module, name, module._parameters.get(name), value)
+        self._safely(self._registered, module, name, module._parameters.get(name), value)
 
     def _registered_module(self, module: nn.Module, name: str, value: Any) -> None:
-        self._registered(module, name, module._modules.get(name), value)
+        self._safely(self._registered, module, name, module._modules.get(name), value)
 
     def _registered(self, module: nn.Module, name: str, before: Any, value: Any) -> None:
         self._generation += 1
@@ -236,17 +250,17 @@ class Recorder:
     # ------------------------------------------------------------------------------------------------------- forwards
 
     def _call(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if self._elsewhere() or "_parameters" not in module.__dict__:
+        if self._elsewhere() or "_parameters" not in module.__dict__ or torch.jit.is_tracing():
             return original(module, *args, **kwargs)
         place = user_place()
         self._busy = True
         try:
-            twin = self._twin(module, place, args, kwargs)
+            twin = self._safely(self._twin, module, place, args, kwargs)
             output = original(module, *args, **kwargs)
-            self._forward(module, place, args, kwargs, output, twin)
+            self._safely(self._forward, module, place, args, kwargs, output, twin)
             return output
         except RuntimeError as error:
-            self._failed(module, place, args, kwargs, error)
+            self._safely(self._failed, module, place, args, kwargs, error)
             raise
         finally:
             self._busy = False
@@ -317,15 +331,15 @@ class Recorder:
         place = user_place()
         self._reached = set()
         with self._working():
-            self._ledger.before_backward()
+            self._safely(self._ledger.before_backward)
             result = original(*args, **kwargs)
             number = self.emit(
                 events.Backward,
                 place,
                 forwards=tuple(sorted(self._reached)),
-                loss=loss.item() if isinstance(loss, torch.Tensor) and loss.numel() == 1 else None,
+                loss=self._safely(_number, loss),
             )
-            self._ledger.after_backward(number)
+            self._safely(self._ledger.after_backward, number)
         return result
 
     def _grad(self, original: Any, *args: Any, **kwargs: Any) -> Any:
@@ -376,56 +390,62 @@ class Recorder:
     def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if threading.get_ident() != self._thread:
             return None
-        for watched in self._watched.values():
-            parameter = watched.parameter()
-            if watched.start is None and parameter is not None and parameter.grad is not None:
-                watched.start = parameter.detach().cpu().double().clone()
         self._balance = None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if not callable(closure):
-            self._balance = self._ledger.consume(_parameters(optimizer))
+            self._safely(self._consume, optimizer)
             return None
 
         @functools.wraps(closure)
         def evaluate(*values: Any, **names: Any) -> Any:
             result = closure(*values, **names)
-            found = self._ledger.consume(_parameters(optimizer))
-            if self._balance is None:
-                self._balance = found
-            else:
-                self._balance.add(found)
+            self._safely(self._consume, optimizer)
             return result
 
         if len(args) > 1:
             return (args[0], evaluate, *args[2:]), kwargs
         return args, {**kwargs, "closure": evaluate}
 
+    def _consume(self, optimizer: torch.optim.Optimizer) -> None:
+        for watched in self._watched.values():
+            parameter = watched.parameter()
+            if watched.start is None and parameter is not None and parameter.grad is not None:
+                watched.start = parameter.detach().cpu().double().clone()
+        found = self._ledger.consume(_parameters(optimizer))
+        if self._balance is None:
+            self._balance = found
+        else:
+            self._balance.add(found)
+
     def _after_step(self, optimizer: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
         if threading.get_ident() != self._thread or os.getpid() != self._process:
             return
+        with self._working():
+            self._safely(self._tell_step, optimizer)
+        self._total_steps += 1
+        if self._max_steps is not None and self._total_steps >= self._max_steps:
+            raise EnoughSteps
+
+    def _tell_step(self, optimizer: torch.optim.Optimizer) -> None:
         balance = self._balance or Balance()
         key = self._identity(optimizer)
         step = self._steps[key] = self._steps.get(key, 0) + 1
         looked = step <= LOOKED_AT or self._watched
         held = self._held() | {id(p) for p in _parameters(optimizer)} if looked else set()
-        with self._working():
-            self.emit(
-                events.OptimizerStep,
-                user_place(),
-                optimizer=key,
-                kind=type(optimizer).__name__,
-                step=step,
-                gradients=balance.gradients,
-                stale=balance.stale,
-                worth=balance.worth,
-                ratio=round(balance.ratio, 6),
-                backward=balance.backward,
-                unheld=self._unheld(held) if looked else None,
-                orphans=tuple(self._orphans(held)),
-            )
-        self._total_steps += 1
-        if self._max_steps is not None and self._total_steps >= self._max_steps:
-            raise EnoughSteps
+        self.emit(
+            events.OptimizerStep,
+            user_place(),
+            optimizer=key,
+            kind=type(optimizer).__name__,
+            step=step,
+            gradients=balance.gradients,
+            stale=balance.stale,
+            worth=balance.worth,
+            ratio=round(balance.ratio, 6),
+            backward=balance.backward,
+            unheld=self._unheld(held) if looked else None,
+            orphans=tuple(self._orphans(held)),
+        )
 
     def _unheld(self, held: set[int]) -> int:
         modules = [module for module in (one() for one in self._trained.values()) if module is not None]
@@ -509,7 +529,7 @@ class Recorder:
             return result
         place = user_place()
         with self._working():
-            refusal, needs = _read_back(file, start)
+            refusal, needs = self._safely(_read_back, file, start) or (None, ())
             self.emit(events.Saved, place, kind=type(value).__name__, module=has_module, refusal=refusal, needs=needs)
         return result
 
@@ -591,6 +611,10 @@ def _condition(tensor: torch.Tensor) -> str:
     return f"{tensor.device} {tensor.dtype}" + (" with its graph" if tensor.grad_fn is not None else "")
 
 
+def _number(loss: Any) -> float | None:
+    return float(loss.detach()) if isinstance(loss, torch.Tensor) and loss.numel() == 1 else None
+
+
 def _contents(value: Any, depth: int = 2) -> Iterator[Any]:
     yield value
     if depth and isinstance(value, (dict, list, tuple)):
@@ -601,7 +625,7 @@ def _contents(value: Any, depth: int = 2) -> Iterator[Any]:
 @functools.cache
 def _uses_mode(kind: Any) -> bool:
     """Whether a class of the program reads `self.training` in its own forward."""
-    code = getattr(kind.forward, "__code__", None)
+    code = getattr(inspect.getattr_static(kind, "forward", None), "__code__", None)
     return code is not None and is_users(code.co_filename) and "training" in code.co_names
 
 

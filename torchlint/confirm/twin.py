@@ -80,9 +80,8 @@ class Twin:
 def _statistics(module: nn.Module) -> Iterator[torch.Tensor]:
     for layer in module.modules():
         if layer.training:
-            for name in ("running_mean", "running_var"):
-                buffer = getattr(layer, "_buffers", {}).get(name)
-                if buffer is not None:
+            for name, buffer in layer.named_buffers(recurse=False):
+                if name in ("running_mean", "running_var"):
                     yield buffer
 
 
