@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,7 +77,12 @@ except SystemExit as ended:
 def run(*arguments: str, folder: Path) -> tuple[str, list[str]]:
     """What a run prints, and its exit status with the packages that it imported."""
     done = subprocess.run(
-        [sys.executable, "-c", REPORT, *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", REPORT, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.stdout, done.stderr.split()
 

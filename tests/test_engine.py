@@ -157,8 +157,17 @@ def test_deep_nesting_ends_neither_the_process_nor_in_a_traceback(text: str) -> 
 
 
 def test_what_python_still_takes_is_analysed_however_long() -> None:
-    (found,) = analyse("alarm()\nx = (" + "a and " * 9000 + "a)\n")  # libcst needs a frame for every `and`
+    (found,) = analyse("alarm()\nx = (" + "a and " * 3000 + "a)\n")  # libcst needs a frame for every `and`
     assert found.code == "toy-alarm"
+
+
+def test_what_libcst_s_own_stack_could_not_hold_does_not_end_the_process() -> None:
+    (found,) = analyse("alarm()\nx = (" + "a and " * 9000 + "a)\n")
+    # From 3.12 on Python bounds recursion through C, whatever the limit is set to.
+    assert (found.code, found.message) in [
+        ("toy-alarm", "`alarm` is called"),
+        ("internal-error", "is nested too deeply to be analysed"),
+    ]
 
 
 def test_recursion_in_the_analysis_gets_a_second_try_with_more_room(monkeypatch: pytest.MonkeyPatch) -> None:

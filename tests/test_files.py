@@ -47,8 +47,10 @@ def test_each_file_is_taken_once(tree: Path) -> None:
 
 
 def test_a_missing_path_is_named(tree: Path) -> None:
-    with pytest.raises(files.MissingPathError, match=r"nowhere\.py: there is no such file"):
+    with pytest.raises(files.MissingPathError, match=r"^nowhere\.py: there is no such file"):
         find("nowhere.py")
+    with pytest.raises(files.MissingPathError, match=r"^'': there is no such file"):
+        find("")  # an unset variable in a script must not lint everything
 
 
 @pytest.mark.parametrize("name", ["site-packages", ".venv", "build", "node_modules", "__pycache__"])

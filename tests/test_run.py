@@ -11,7 +11,9 @@ import toys
 
 from torchlint import registry, run, selection
 from torchlint.config import Config
+from torchlint.diagnostic import Diagnostic
 from torchlint.run import Plan, Record, Report
+from torchlint.source import Source
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -43,6 +45,21 @@ def test_every_number_of_processes_gives_the_same(fix: bool, tmp_path: Path, mon
     records = outcomes[0][0]
     assert sum(len(record.findings) for record in records) > (0 if fix else 1)
     assert any(record.fixed for record in records) is fix
+
+
+def test_a_crash_outside_the_rules_costs_one_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchlint import suppress
+
+    def crash(source: Source, *_: object) -> list[Diagnostic]:
+        if source.filename.endswith("a.py"):
+            raise IndexError("out of range")
+        return []
+
+    monkeypatch.setattr(suppress, "apply", crash)
+    one, two = run.run([write(tmp_path / "a.py", ""), write(tmp_path / "b.py", "")], plan()).records
+    assert [found.code for found in one.findings] == ["internal-error"]
+    assert "the check of this file crashed: IndexError: out of range at test_run.py:" in one.findings[0].message
+    assert two.findings == ()
 
 
 def _die(path: str) -> Record:

@@ -45,9 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (ConfigError, RuleError) as error:
         click.echo(f"torchlint: {error}", err=True)
         status = 2
-    except BrokenPipeError:  # who reads has seen enough, as `head` does
-        sys.stdout = None
-        status = 0
     sys.exit(status if isinstance(status, int) else 0)
 
 

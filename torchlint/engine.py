@@ -82,7 +82,7 @@ def _check(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     except RecursionError:
         raise
     except Exception as error:  # a bug in the semantic layer must not hide the other files
-        return [_crash("the analysis", error, source)]
+        return [crash("the analysis", error, source.filename)]
     found: list[tuple[Rule, Finding]] = []
     crashes: list[Diagnostic] = []
     for rule in rules:
@@ -91,14 +91,14 @@ def _check(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
         except RecursionError:
             raise
         except Exception as error:  # a bug in one rule must not hide the others
-            crashes.append(_crash(f"rule {rule.name}", error, source))
+            crashes.append(crash(f"rule {rule.name}", error, source.filename))
     if found:
         try:
             source.locate(_nodes(found))
         except RecursionError:
             raise
         except Exception as error:  # without places there is nothing to report but this
-            return [*crashes, _crash("locating the findings", error, source)]
+            return [*crashes, crash("locating the findings", error, source.filename)]
     starts = line_starts(source.text) if found else []
     located: dict[tuple[object, ...], Diagnostic] = {}
     for rule, finding in found:
@@ -109,7 +109,7 @@ def _check(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
             except RecursionError:
                 raise
             except Exception as error:  # the finding stands without its fix
-                crashes.append(_crash(f"the fix of rule {rule.name}", error, source))
+                crashes.append(crash(f"the fix of rule {rule.name}", error, source.filename))
         one = _diagnostic(source, starts, rule, finding, fix)
         located.setdefault(one.key, one)  # a function followed from two callers tells the same story twice
     return sorted([*crashes, *located.values()], key=lambda d: d.key)
@@ -185,11 +185,12 @@ def _header(source: Source, starts: list[int], statement: Any, span: Span) -> tu
     return place.row, row
 
 
-def _crash(what: str, error: Exception, source: Source) -> Diagnostic:
+def crash(what: str, error: Exception, filename: str) -> Diagnostic:
+    """The finding for a bug in torchlint: what crashed, how and where."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     message = f"{what} crashed: {type(error).__name__}: {error}{where}; please report it"
-    return builtin.file_error("internal-error", " ".join(message.split()), source.filename)
+    return builtin.file_error("internal-error", " ".join(message.split()), filename)
 
 
 # --------------------------------------------------------------------------------------------- syntax and deep nesting
@@ -202,10 +203,10 @@ def _check_syntax(source: Source) -> None:
         _ = source.tree
 
 
-def _python_accepts(data: bytes) -> bool:
+def _python_accepts(data: bytes, flags: int = ast.PyCF_ONLY_AST) -> bool:
     """Raises RecursionError or MemoryError for what is nested too deeply."""
     try:
-        _python_parses(data)
+        _python_parses(data, flags)
     except (SyntaxError, ValueError) as error:
         if isinstance(error, SyntaxError) and error.msg and error.msg.startswith("too many nested"):
             raise RecursionError(error.msg) from error
@@ -213,10 +214,14 @@ def _python_accepts(data: bytes) -> bool:
     return True
 
 
-def _python_parses(code: bytes | str) -> None:
+# Until 3.11 Python bounds the depth of code only when it compiles it, and libcst needs minutes for what has no bound.
+_FLAGS = ast.PyCF_ONLY_AST if sys.version_info >= (3, 11) else 0
+
+
+def _python_parses(code: bytes | str, flags: int = ast.PyCF_ONLY_AST) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes and the like are Python's to say
-        compile(code, "<source>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+        compile(code, "<source>", "exec", flags, dont_inherit=True)
 
 
 def _in_words(error: SourceError, source: Source) -> tuple[str, int, int]:
@@ -231,16 +236,21 @@ def _in_words(error: SourceError, source: Source) -> tuple[str, int, int]:
     return str(error), error.row, error.column
 
 
-_BRACKETS = bytes(sorted(b"()[]{}"))
+_BRACKETS = b"()[]{}"
 _NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+_OPERATORS = b"+-*/%@&|^~."
+_WORDS = (b" and", b" or", b"not ", b"lambda", b"elif", b"else", b"await ")
 
 
 def _deep(data: bytes) -> bool:
     """True when the file could be nested so deeply that libcst's recursive parser would end the process.
 
-    Cheap and generous: such a file is only parsed with more care, not refused.
+    Cheap and generous, counting what nests wherever it stands: such a file is parsed with more care, not refused.
     """
     if len(data) > 64 * 1024 or max(map(len, data.splitlines()), default=0) > 2000:
+        return True
+    operators = len(data) - len(data.translate(None, _OPERATORS))
+    if operators + sum(map(data.count, _WORDS)) > 4000:
         return True
     brackets = data.translate(None, _NOT_BRACKETS)
     for _ in range(100):  # each pass takes the innermost pairs out
@@ -253,7 +263,7 @@ def _deep(data: bytes) -> bool:
 
 def _nested(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     try:
-        _python_accepts(source.data)
+        _python_accepts(source.data, _FLAGS)
     except (RecursionError, MemoryError):
         return [builtin.file_error("syntax-error", "is nested too deeply to be parsed", source.filename)]
     limit = sys.getrecursionlimit()

@@ -44,9 +44,9 @@ def find(paths: Iterable[str], config: Config) -> Files:
     seen: dict[str, None] = {}
     for one in paths:
         path = os.path.normpath(one)
-        pattern = excluded.above(path) if os.path.lexists(path) else None
-        if not os.path.exists(path) and not os.path.islink(path):
-            raise MissingPathError(f"{one}: there is no such file or folder")
+        if not os.path.lexists(one):
+            raise MissingPathError(f"{one or repr(one)}: there is no such file or folder")
+        pattern = excluded.above(path)
         if pattern is not None:
             found.notices.append(f"{one}: skipped, it is excluded by `{pattern}` (see --exclude)")
         elif os.path.isdir(path):

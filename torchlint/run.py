@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,6 +179,12 @@ class Worker:
 
     def source(self, source: Source) -> Record:
         """Checks a file's bytes; mends them, without writing anything, where the plan says so."""
+        try:
+            return self._check(source)
+        except Exception as error:  # whatever goes wrong with one file must not hide the others
+            return Record(source.filename, (engine.crash("the check of this file", error, source.filename),))
+
+    def _check(self, source: Source) -> Record:
         codes = self.per_file.codes(source.filename)
         rules = [rule for rule in self.rules if rule.name in codes]
         ran = frozenset(rule.name for rule in rules)
@@ -221,6 +226,8 @@ def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:
 
 def write(path: Path, data: bytes) -> None:
     """Puts `data` into the file at once or not at all, keeping its permissions. Raises OSError."""
+    import tempfile  # needed by few runs
+
     target = path.resolve()  # a link stays a link
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:

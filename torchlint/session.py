@@ -134,6 +134,6 @@ def _print(pieces: Iterable[str], *, err: bool, color: bool) -> None:
 def _save(path: Path, pieces: Iterable[str]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(pieces), encoding="utf-8", newline="")
+        path.write_text("".join(pieces), encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise ConfigError(f"--output-file {path}: cannot be written: {error.strerror or error}") from error
