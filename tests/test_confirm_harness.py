@@ -59,6 +59,17 @@ def test_a_program_runs_as_python_would_run_it(run, tmp_path) -> None:  # type: 
     assert result.trace.end == events.Ended(0, events.Place(), 0, False, "cpu", result.trace.end.torch)
 
 
+def test_modules_of_the_users_folder_do_not_shadow_pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "random.py").write_text("raise ImportError('not the one')", encoding="utf-8")
+    (tmp_path / "program.py").write_text("print('fine')", encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/program.py").write_text("import sys; print(sys.path[0])", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with Harness("cpu", processes=1) as ready:
+        assert ready.run(Program(Path("program.py"))).output == "fine\n"
+        assert ready.run(Program(Path("elsewhere/program.py"))).output == f"{tmp_path / 'elsewhere'}\n"
+
+
 def test_its_events_come_back(run) -> None:  # type: ignore[no-untyped-def]
     result = run(TRAINING)
     assert [one.step for one in result.trace.of(events.OptimizerStep)] == [1, 2, 3, 4, 5, 6]
@@ -205,7 +216,7 @@ def test_once_is_serve_without_a_fork(run, tmp_path: Path) -> None:  # type: ign
 
     forked = run(TRAINING)
     os_environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    single = _Single(os_environment)
+    single = _Single(os_environment, tmp_path)
     assert single.hello["torch"] == forked.trace.end.torch
     from torchlint.confirm.child import Job
 

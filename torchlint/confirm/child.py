@@ -88,7 +88,7 @@ def _become(script: Path, argv: tuple[str, ...]) -> ModuleType:
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     sys.argv = [str(script), *argv]
-    sys.path.insert(0, str(script.parent))
+    sys.path[0] = str(script.parent)  # where -m had put the folder that this process was started in
     return main
 
 

@@ -11,6 +11,7 @@ import os
 import queue
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -70,13 +71,14 @@ class Machine:
 class _Server:
     """One warm process that forks for each program."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "torchlint.confirm.child", "serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
+            cwd=folder,
             start_new_session=True,  # Ctrl-C is for the parent, which then stops this one
         )
         self.hello = self._answer()
@@ -109,13 +111,14 @@ class _Server:
 class _Single:
     """A fresh process for each program, where processes cannot fork."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
+        self._environment, self._folder = environment, folder
         asked = subprocess.run(
             [sys.executable, "-c", "import json, torchlint.confirm.child as c; print(json.dumps(c.hello()))"],
             capture_output=True,
             text=True,
             env=environment,
+            cwd=folder,
         )
         if asked.returncode:
             raise ConfirmError(f"torch cannot be imported: {asked.stderr.strip().splitlines()[-1:]}")
@@ -131,6 +134,7 @@ class _Single:
                     stdout=out,
                     stderr=subprocess.STDOUT,
                     env=self._environment,
+                    cwd=self._folder,
                     timeout=job.timeout,
                 ).returncode
             except subprocess.TimeoutExpired:
@@ -139,6 +143,11 @@ class _Single:
 
     def close(self) -> None:
         """Nothing is left running."""
+
+
+def site_packages() -> set[Path]:
+    """Where packages are installed for this Python."""
+    return {Path(sysconfig.get_path(key)).resolve() for key in ("purelib", "platlib")}
 
 
 class Harness:
@@ -157,9 +166,13 @@ class Harness:
     def __enter__(self) -> Harness:
         server = _Server if hasattr(os, "fork") else _Single
         try:
+            self._scratch = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix="torchlint-")))
+            # Python looks for modules where it is started: in an empty folder it finds no random.py of the user's.
+            start = self._scratch / "start"
+            start.mkdir()
             self._free: queue.Queue[_Server | _Single] = queue.Queue()
             with ThreadPoolExecutor(self._count) as pool:
-                for one in pool.map(lambda _: server(self._environment()), range(self._count)):
+                for one in pool.map(lambda _: server(self._environment(), start), range(self._count)):
                     self._undo.callback(one.close)
                     self._free.put(one)
                     hello = one.hello
@@ -176,7 +189,6 @@ class Harness:
             if self._asked == "mps" and not hello["mps"]:
                 raise ConfirmError(f"torch {hello['torch']} finds no MPS device here. Remedy: --device cpu")
             self.machine = Machine(hello["torch"], "cuda" if self._cuda else "mps" if self._asked == "mps" else "cpu")
-            self._scratch = Path(self._undo.enter_context(tempfile.TemporaryDirectory(prefix="torchlint-")))
         except BaseException:
             self._undo.close()
             raise
@@ -190,9 +202,10 @@ class Harness:
         ours |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
         if self._asked in ("cpu", "pretend-cuda"):
             ours["CUDA_VISIBLE_DEVICES"] = ""
-        home = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
-        return {**os.environ, **ours, "PYTHONPATH": path}
+        home = Path(__file__).resolve().parents[2]
+        if home not in site_packages():  # a checkout that is not installed
+            ours["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(home)]))
+        return {**os.environ, **ours}
 
     def run_all(self, programs: Iterable[Program]) -> Iterator[Run]:
         """Runs programs side by side and yields each result, in the order given."""

@@ -250,7 +250,7 @@ class Recorder:
     # ------------------------------------------------------------------------------------------------------- forwards
 
     def _call(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if self._elsewhere() or "_parameters" not in module.__dict__ or torch.jit.is_tracing():
+        if self._elsewhere() or "_parameters" not in module.__dict__ or torch._C._get_tracing_state() is not None:
             return original(module, *args, **kwargs)
         place = user_place()
         self._busy = True
