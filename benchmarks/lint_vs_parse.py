@@ -22,7 +22,7 @@ from pathlib import Path
 
 import libcst
 
-from torchlint.engine import analyse, applies
+from torchlint.engine import analyse, applicable
 from torchlint.registry import load
 from torchlint.source import Source, SourceError
 
@@ -83,7 +83,7 @@ def collect(path: Path, limit: int) -> Folder:
     folder = Folder(path.name)
     for file in sorted(path.rglob("*.py"))[: limit or None]:
         data = file.read_bytes()
-        if not any(applies(rule, data) for rule in load()):
+        if not applicable(load(), data):
             folder.unparsed += 1
         elif parses(file, data):
             folder.files.append(Timed(file, data))
