@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"cuda", "device", "to"}, {"torch"}]
+words = [{"cuda", "device", ".to("}, {"torch"}]
 fixable = "sometimes"
 accelerator = True  # its proof needs one, or the pretence of one
 

@@ -65,7 +65,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import Combined, Derives, Forward, Module, Site, Tensor, Value
+from torchlint.facts import Combined, Derives, Forward, FunctionInfo, Module, Site, Tensor, Value
 from torchlint.rule import Facts, Finding, Fix, Group, Replace, Safety
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.SUSPICIOUS
-words = [{"forward"}, {"device", "cuda", "to"}, {"torch"}]
+words = [{"forward"}, {"device", "cuda", ".to("}, {"torch"}]
 fixable = "sometimes"
 accelerator = True  # its proof needs one, or the pretence of one
 
@@ -93,6 +93,8 @@ def check(facts: Facts) -> Iterator[Finding]:
             stray, other = _meeting(facts, event)
             if stray is None or stray.fresh is None or other is None or stray.fresh.node in seen:
                 continue
+            if not _runs_after_moving(stray.fresh.function):
+                continue
             seen.add(stray.fresh.node)
             what = f"`{other.name}`" if other.name else "the input"
             made = facts.text(stray.fresh)
@@ -103,6 +105,14 @@ def check(facts: Facts) -> Iterator[Finding]:
                 related=((f"it meets {what} here", event.site),),
                 fix=_fix(facts, stray.fresh, other),
             )
+
+
+def _runs_after_moving(maker: FunctionInfo | None) -> bool:
+    """True for a method of a module that its constructor does not call: by then the module can be anywhere."""
+    if maker is None or maker.owner is None or maker.owner.module is not Derives.YES or maker.name == "__init__":
+        return False
+    init = maker.owner.method("__init__")
+    return init is None or maker.name not in init.words
 
 
 def _meeting(facts: Facts, event: Combined | Forward) -> tuple[Tensor | None, Value | None]:

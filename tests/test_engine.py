@@ -68,9 +68,9 @@ def test_a_file_without_a_rule_s_words_is_not_parsed() -> None:
 
 def test_every_set_of_words_must_be_met() -> None:
     rule = dataclasses.replace(ALARM, words=(frozenset({"alarm", "siren"}), frozenset({"bell"})))
-    assert engine.applies(rule, b"siren bell")
-    assert not engine.applies(rule, b"siren alarm")
-    assert not engine.applies(rule, b"bell")
+    assert engine.applicable([rule, BLAZE], b"siren bell") == [rule]
+    assert engine.applicable([rule, BLAZE], b"siren alarm") == []
+    assert engine.applicable([rule, BLAZE], b"bell blaze") == [BLAZE]
 
 
 @pytest.mark.parametrize("text", ["x = (\n", "alarm(\n"], ids=["unwanted", "wanted"])

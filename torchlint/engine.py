@@ -35,7 +35,7 @@ def analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     Never raises for what a file holds or a rule does: a crash is an `internal-error` and everything else goes on. Only
     at a RecursionError the whole file gets a second try, with a larger stack.
     """
-    wanted = [rule for rule in rules if applies(rule, source.data)]
+    wanted = applicable(rules, source.data)
     if not _deep(source.data):
         try:
             return _analyse(source, wanted)
@@ -44,9 +44,16 @@ def analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     return _with_large_stack(lambda: _nested(source, wanted))
 
 
-def applies(rule: Rule, data: bytes) -> bool:
-    """False when the bytes of a file lack a word without which the rule's pitfall cannot be in it."""
-    return all(any(word.encode() in data for word in words) for words in rule.words)
+def applicable(rules: Iterable[Rule], data: bytes) -> list[Rule]:
+    """The rules whose pitfall can be in a file: its bytes hold one word of each of their sets."""
+    seen: dict[str, bool] = {}  # rules share words, and each costs a pass over the bytes
+
+    def holds(word: str) -> bool:
+        if word not in seen:
+            seen[word] = word.encode() in data
+        return seen[word]
+
+    return [rule for rule in rules if all(any(map(holds, words)) for words in rule.words)]
 
 
 def _analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
