@@ -145,6 +145,17 @@ def test_a_hanging_program_is_killed_with_all_that_it_started(run) -> None:  # t
     assert _gone(int(result.output))
 
 
+def test_what_a_program_leaves_running_goes_with_it(run) -> None:  # type: ignore[no-untyped-def]
+    result = run(
+        """
+        import subprocess, sys
+        print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid)
+        """
+    )
+    assert result.status == 0
+    assert _gone(int(result.output))
+
+
 def _gone(pid: int) -> bool:
     for _ in range(50):
         state = Path(f"/proc/{pid}/stat")

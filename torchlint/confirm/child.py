@@ -8,6 +8,7 @@ with one line: importing torch costs more than most programs that it is asked to
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import random
@@ -179,6 +180,8 @@ def _fork(job: Job) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         _run_forked(job)
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # the child was quicker, with this or altogether
+        os.setpgid(child, child)
     try:
         status = _wait(child, started + job.timeout)
     finally:
@@ -201,13 +204,8 @@ def _wait(child: int, limit: float) -> int | None:
 
 
 def _kill_group(leader: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left
         os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):  # the group is empty, or not led yet
-        try:
-            os.kill(leader, signal.SIGKILL)
-        except ProcessLookupError:
-            return
 
 
 def _run_forked(job: Job) -> None:
