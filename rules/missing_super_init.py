@@ -43,7 +43,8 @@ class MLPNet(nn.Module):
 ## Fix and its safety
 Writes `super().__init__()` as the first statement of the body, after a docstring. Safe where the base takes
 no arguments: the class cannot have worked before. Where the base is a class that wants arguments there is
-no fix, since they must be filled in by hand; with several bases the fix is unsafe, because all of their constructors may run then.
+no fix, since they must be filled in by hand; with several bases the fix is unsafe, because all of their
+constructors may run then.
 
 ## Known limits
 Quiet when a base comes from a file or package that is not read, when the class has a metaclass, a decorator

@@ -73,7 +73,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import may_clear, may_feed
-from torchlint.facts import Backward, Event, Loop, Optimizer, OptimizerStep, Root, certainly, walk
+from torchlint.facts import Backward, Event, Loop, Module, Optimizer, OptimizerStep, Root, certainly, walk
 from torchlint.rule import Facts, Finding, Fix, Group, InsertAfter, InsertBefore, Safety
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def check(facts: Facts) -> Iterator[Finding]:
             backward = _stale(root, step)
             if backward is None or (backward.site.node, step.optimizer) in seen:
                 continue
+            if _unseen_model(backward) and facts.elsewhere("zero_grad"):
+                continue  # a forward in another file may clear them
             seen.add((backward.site.node, step.optimizer))
             optimizer = step.spelling or step.optimizer.name or "the optimizer"
             yield Finding(
@@ -103,6 +105,11 @@ def check(facts: Facts) -> Iterator[Finding]:
                 related=((f"`{optimizer}` steps on the accumulated gradients here", step.site),),
                 fix=_fix(step, backward),
             )
+
+
+def _unseen_model(backward: Backward) -> bool:
+    """True when the loss comes, or may come, from a model whose class is not in this file."""
+    return not backward.roots or any(isinstance(r, Module) and not r.cls and not r.api for r in backward.roots)
 
 
 def _stale(root: Root, step: OptimizerStep) -> Backward | None:

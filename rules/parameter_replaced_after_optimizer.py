@@ -105,12 +105,15 @@ fixable = "sometimes"
 
 def check(facts: Facts) -> Iterator[Finding]:
     for root in facts.roots:
+        helpers: set[tuple[object, Value]] = set()
         for change in root.of(AttributeSet):
             if not root.complete or not _new_and_trainable(facts, change) or change.previous is None:
                 continue
             built = _left_behind(root, change)
-            if built is None:
+            if built is None or (change.frame, built.optimizer) in helpers:
                 continue
+            if change.frame is not built.frame:
+                helpers.add((change.frame, built.optimizer))  # a helper that replaces several is one mistake: its call
             optimizer = built.optimizer.name or "the optimizer"
             target = change.spelling or f"{change.owner.name}.{change.attribute}".replace(".[", "[")
             yield Finding(

@@ -84,7 +84,7 @@ def check(facts: Facts) -> Iterator[Finding]:
                     Safety.UNSAFE,
                     (Around(saved.argument, after=".state_dict()"),),
                 )
-            name = module.name or "a model"
+            name = facts.text(saved.argument) if direct and saved.argument is not None else module.name or "a model"
             yield Finding(
                 saved.site,
                 f"the whole module `{name}` is pickled"
@@ -106,7 +106,9 @@ def _module(value: Value) -> Module | None:
             case Collection(items=items):
                 inner = items
         modules = [o for i in inner if all(isinstance(p, Module) for p in i.options()) for o in i.options()]
-        sure = [m for m in modules if isinstance(m, Module) and m.evidence > Evidence.NAME]
+        sure = [
+            m for m in modules if isinstance(m, Module) and m.evidence > Evidence.NAME and not m.api.endswith("Loss")
+        ]
         if not sure:
             return None
         found = found or sure[0]

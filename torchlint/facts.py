@@ -29,6 +29,7 @@ class Site:
     node: Any
     statement: Any
     suite: Any
+    function: FunctionInfo | None = None  # what it stands in
 
     def same_suite(self, other: Site) -> bool:
         """True when both statements stand in one block, so that neither can run without the other being tried."""

@@ -47,6 +47,10 @@ class Facts(Protocol):
         """How this file writes a dotted name (`torch.no_grad` -> `th.no_grad`), None when it is not imported."""
         ...
 
+    def elsewhere(self, word: str) -> bool:
+        """Whether a file of the project that this one imports from uses `word`: code out of sight may do it."""
+        ...
+
     def binds(self, function: FunctionInfo | None, name: str) -> bool:
         """Whether `name` means something in a function (in the module body for None), so that a fix may write it."""
         ...

@@ -76,6 +76,12 @@ class FileFacts:
 
         return spell(self.machine, api)
 
+    def elsewhere(self, word: str) -> bool:
+        from torchlint.semantics.neighbours import texts
+
+        wanted = word.encode()
+        return any(wanted in text for text in texts(self.machine, self.filename))
+
     def binds(self, function: FunctionInfo | None, name: str) -> bool:
         if name in self.machine.module.locals:
             return True

@@ -22,6 +22,7 @@ from torchlint.facts import (
     Evidence,
     Forward,
     Function,
+    FunctionInfo,
     Grad,
     GradContext,
     GradientUsed,
@@ -192,6 +193,8 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
             result.holds = True
             for one in value.options():
                 link(one, result)
+                if isinstance(one, Module):
+                    m.heap[(one, "$device")] = Unknown(origin="device")  # it may have been moved
                 if isinstance(one, Collection):
                     for inner in one.items:
                         for option in inner.options():
@@ -311,19 +314,12 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
             for one in given.options():
                 if matters(one):
                     link(one, made)
-        m.heap[(made, "$device")] = CPU
-        if info.words & _EAGER:
-            init = info.method("__init__")
-            if init is not None:
-                m.constructed.add(made)
-                enter(
-                    m,
-                    Function(name="__init__", info=init, receiver=made),
-                    arguments.positional,
-                    arguments.keywords,
-                    node,
-                    arguments.starred,
-                )
+        init = info.method("__init__")
+        places = init is not None and init.words & {"to", "cuda", "device"}
+        m.heap[(made, "$device")] = Unknown(origin="device") if places else CPU
+        if init is not None and info.words & _EAGER:
+            m.constructed.add(made)
+            _run_constructor(m, node, made, init, arguments)
         return made
     if any(b == "torch.optim.Optimizer" or words.is_optimizer_api(b) for b in lineage):
         return _optimizer(m, node, f"{info.name}", arguments)
@@ -337,17 +333,15 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
     init = info.method("__init__")
     m.constructed.add(made_instance)
     if init is not None:
-        enter(
-            m,
-            Function(name="__init__", info=init, receiver=made_instance),
-            arguments.positional,
-            arguments.keywords,
-            node,
-            arguments.starred,
-        )
+        _run_constructor(m, node, made_instance, init, arguments)
     elif info.module is Derives.UNKNOWN and arguments.all():
         m.unknown_call(node, info.name, arguments.all())
     return made_instance
+
+
+def _run_constructor(m: Machine, node: cst.Call, made: Value, init: FunctionInfo, arguments: Arguments) -> None:
+    bound = Function(name="__init__", info=init, receiver=made)
+    enter(m, bound, arguments.positional, arguments.keywords, node, arguments.starred)
 
 
 _EAGER = frozenset({"optim", "Adam", "AdamW", "SGD", "RMSprop", "eval", "optimizer", "zero_grad", "step"})
@@ -518,6 +512,8 @@ def _module_method(
             if value is not None:
                 literal = only(key) if key is not None else None
                 attr = str(literal.value) if isinstance(literal, Literal) else ""
+                if name == "register_buffer" or name == "register_parameter":
+                    value = _registered(m, node, value)
                 for one in receiver.options():
                     if attr:
                         m.heap[(one, attr)] = value
@@ -547,6 +543,16 @@ def _module_method(
         case "step" | "backward":
             return _unknown_method(m, node, receiver, name, arguments, discarded)
     return Unknown(origin="call", holds=name in ("get_submodule",))
+
+
+def _registered(m: Machine, node: Any, value: Value) -> Value:
+    """A tensor that a module takes along wherever it is moved: its own device says nothing any more."""
+    one = only(value)
+    if not isinstance(one, Tensor):
+        return value
+    kept = _like(m, node, one, "buffer")
+    kept.device, kept.fresh, kept.factory, kept.parameter = None, None, "", one.parameter
+    return kept
 
 
 def _visit(m: Machine, function: Function, part: Value, node: cst.Call) -> None:
@@ -694,8 +700,8 @@ def _tensor_method(
         result = _like(m, node, receiver, name)
         if name == "detach":
             result.graph = frozenset()
-        elif name == "type_as":
-            result.device = None
+        elif name == "type_as" or (name == "type" and arguments.all()):
+            result.device = None  # `.type(torch.cuda.FloatTensor)` moves as well
         return result
     if name in words.DETACHING:
         if name in ("item", "tolist", "numpy"):
@@ -721,6 +727,10 @@ def _tensor_method(
         return receiver
     if name.startswith("new_"):
         return Tensor(site=m.site(node), made_by=name, device=receiver.device)
+    if name in ("copy_", "fill_", "set_"):  # the one crosses devices, the others take no tensor of dimensions
+        return receiver
+    if not receiver.certain and name in _NOT_OF_TENSORS:
+        return _unknown_method(m, node, receiver, name, arguments, discarded)
     if name.endswith("_") and not name.endswith("__"):
         combine(m, node, operands, "in-place")
         receiver.graph |= frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
@@ -760,6 +770,9 @@ def _tensor_method(
 
 
 _REDUCING = frozenset({"sum", "mean", "max", "min", "norm", "std", "prod", "var", "any", "all", "squeeze"})
+
+
+_NOT_OF_TENSORS = frozenset({"zero_grad", "step", "train", "eval", "parameters", "state_dict", "load_state_dict"})
 
 
 def _tensor_like(value: Value) -> bool:
@@ -900,7 +913,7 @@ def _unknown_method(
             holders=list(receiver.holders),
         )
     if isinstance(receiver, Unknown) and (name in words.CASTS or name in _RESHAPING):
-        device = receiver.device if name not in ("size", "dim", "type_as") else None
+        device = receiver.device if name not in ("size", "dim", "type_as", "type") else None
         return Unknown(name=receiver.name, origin="tensor", graph=receiver.graph, device=device)
     if name in ("detach", "item", "cpu", "numpy", "tolist"):
         return Unknown(
@@ -945,6 +958,8 @@ def _prepared(m: Machine, arguments: Arguments) -> Value:
         for one in value.options():
             if isinstance(one, (Module, Loader)):
                 m.heap[(one, "$device")] = Device(name="accelerator", kind="open")
+            if isinstance(one, Module):
+                one.places_inputs = True
     given = arguments.positional
     return given[0] if len(given) == 1 else Collection(kind="tuple", items=list(given), open=arguments.starred)
 
@@ -1355,12 +1370,10 @@ _ONE_TENSOR = frozenset(
 def _parameter(m: Machine, node: cst.Call, arguments: Arguments, trainable: bool) -> Value:
     data = arguments.get(0, "data")
     one = only(data) if data is not None else None
-    device = one.device if isinstance(one, Tensor) else None
     flag = only(arguments.get(1, "requires_grad"))
     made = Tensor(
         site=m.site(node),
         made_by="parameter",
-        device=device,
         parameter=trainable,
         rank=one.rank if isinstance(one, Tensor) else None,
         data=m.site(arguments.nodes[0]) if arguments.nodes else None,

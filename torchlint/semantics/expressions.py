@@ -489,6 +489,7 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
                 graph=owner.graph,
                 device=owner.device,
                 fresh=owner.fresh,
+                factory=owner.factory,
                 certain=owner.certain,
             )
         case Module():

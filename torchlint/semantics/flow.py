@@ -156,7 +156,7 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
         case "data" if not isinstance(only(owner), Instance):
             for one in owner.options():
                 if isinstance(one, Tensor):
-                    m.heap[(one, "$device")] = value
+                    one.device = None
             return
     for one in owner.options():
         if isinstance(one, (Literal, Api)):

@@ -116,11 +116,11 @@ class Machine:
     # ---- places and events
 
     def site(self, node: Any) -> Site:
-        return Site(node, self.statement, self.suite)
+        return Site(node, self.statement, self.suite, self.active.info)
 
     def at(self, node: Any) -> tuple[Site, Frame, tuple[Loop, ...], Grad]:
         """The first fields of an event that happens at `node` now."""
-        return Site(node, self.statement, self.suite), self.active.frame, self.loops, self.grad
+        return self.site(node), self.active.frame, self.loops, self.grad
 
     def emit(self, event: Event) -> None:
         """Lets `event` happen after all that could have happened last."""
