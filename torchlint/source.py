@@ -66,6 +66,8 @@ class Source:
             raise SourceError(
                 "syntax-error", _first_line(error.message), max(1, error.editor_line), max(1, error.editor_column)
             ) from error
+        except libcst.CSTValidationError as error:  # the parser took it and the tree did not: `for x in*xs`
+            raise SourceError("syntax-error", f"cannot be parsed: {error}") from error
         except RecursionError as error:
             raise SourceError("syntax-error", "is nested too deeply to be parsed") from error
         finally:

@@ -74,7 +74,8 @@ def text(stories: Sequence[Story], machine: Machine, seconds: float, console: Co
     pretended = " (pretend-cuda where a rule needs an accelerator)" if _pretended(runs) else ""
     seeds = len({trial.run.program.seed for trial in runs})
     console.print(
-        f"{good} of {len(stories)} rules confirmed by {len(runs)} runs with {seeds} seeds in {seconds:.1f} s; "
+        f"{good} of {_count(len(stories), 'rule')} confirmed by {_count(len(runs), 'run')} "
+        f"with {_count(seeds, 'seed')} in {seconds:.1f} s; "
         f"torch {machine.torch} on {machine.device}{pretended}.",
         soft_wrap=True,
         highlight=False,
@@ -131,6 +132,10 @@ def _run(trial: Trial) -> dict[str, Any]:
         "value": found.value if found is not None else None,
         "lapse": trial.lapse or None,
     }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _pretended(runs: Sequence[Trial]) -> bool:

@@ -236,6 +236,8 @@ def _number(m: Machine, node: Any) -> Value:
     if text.isdecimal() and (text[0] != "0" or len(text) == 1):
         return Literal(value=int(text))
     try:
+        if isinstance(node, cst.Float):
+            return Literal(value=float(text))
         return Literal(value=ast.literal_eval(text))
     except (ValueError, SyntaxError):
         return Unknown(origin="number")

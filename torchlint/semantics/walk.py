@@ -284,13 +284,18 @@ def uses_of(node: cst.CSTNode) -> dict[str, set[str]]:
     stack: list[Any] = [node]
     while stack:
         one = stack.pop()
-        match one:
-            case cst.Attribute(value=cst.Name(value=name), attr=attr):
-                found.setdefault(name, set()).add(attr.value)
-                continue
-            case cst.Call(func=cst.Name(value=name)):
-                found.setdefault(name, set()).add("()")
-            case cst.Subscript(value=cst.Name(value=name)):
-                found.setdefault(name, set()).add("[]")
+        kind = type(one)
+        if kind is cst.Attribute:
+            if type(one.value) is cst.Name:
+                found.setdefault(one.value.value, set()).add(one.attr.value)
+            else:
+                stack.append(one.value)
+            continue
+        if kind is cst.Name:
+            continue
+        if kind is cst.Call and type(one.func) is cst.Name:
+            found.setdefault(one.func.value, set()).add("()")
+        elif kind is cst.Subscript and type(one.value) is cst.Name:
+            found.setdefault(one.value.value, set()).add("[]")
         stack.extend(children(one))
     return found
