@@ -145,7 +145,7 @@ def confirm(*rules: str, **options: Any) -> int:
 
 def test_unbroken_programs_are_confirmed(fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert confirm() == 0
-    assert "1 of 1 rules confirmed" in capsys.readouterr().out
+    assert "1 of 1 rule confirmed by 3 runs with 1 seed in" in capsys.readouterr().out
 
 
 def test_a_bad_program_that_does_no_harm_is_not_confirmed(fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
