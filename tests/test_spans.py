@@ -104,3 +104,26 @@ def test_columns_count_characters_of_the_decoded_text() -> None:
     line = source.tree.body[0]
     assert isinstance(line, libcst.SimpleStatementLine)
     assert source.span(line.body[1]) == Span(2, 10, 2, 11)
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "column"),
+    [
+        ("x = 1\n\\\nhere = 2\n", 3, 1),
+        ("if a:\n    x\n  \\\n    here\n", 4, 5),
+        ("if a:\n    x\n\x0c    here\n", 3, 6),
+        ("\x0cif a:\n\x0c    x\n    y\nhere\n", 4, 1),
+        ("if a:\r\n\x0c    x\r\n    here\r\n", 3, 5),
+    ],
+)
+def test_what_libcst_does_not_keep_moves_nothing(text: str, row: int, column: int) -> None:
+    source = Source("a.py", text.encode())
+    assert source.tree.code != text
+    (name,) = (n for n in every_node(source.tree) if isinstance(n, libcst.Name) and n.value == "here")
+    assert source.span(name) == Span(row, column, row, column + 4)
+
+
+def test_a_tree_of_another_text_is_refused() -> None:
+    tree = libcst.parse_module("x = 1\n")
+    with pytest.raises(ValueError, match="does not spell the text"):
+        spans_of(tree, {id(tree.body[0]): tree.body[0]}, "y = 1\n")

@@ -93,7 +93,7 @@ class Source:
 
         wanted = {id(n): n for n in nodes if id(n) not in self.spans}
         if wanted:
-            self.spans.update(spans_of(self.tree, wanted))
+            self.spans.update(spans_of(self.tree, wanted, self.text))
 
     def span(self, node: Any) -> Span:
         """Where a node stands; `locate` many at once where there are many."""

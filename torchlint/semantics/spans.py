@@ -83,15 +83,20 @@ class _Between:
         marks[self.key] = (start, end)
 
 
-def spans_of(tree: libcst.Module, wanted: dict[int, Any]) -> dict[int, Span]:
-    """The place of each node of `wanted` (by its id) in the text that `tree` was parsed from.
+def spans_of(tree: libcst.Module, wanted: dict[int, Any], original: str | None = None) -> dict[int, Span]:
+    """The place of each node of `wanted` (by its id) in `original`, the text that `tree` was parsed from.
 
-    A node that is not in the tree has no entry in the answer.
+    Without `original` the tree's own code is taken for it, which it nearly always is. A node that is not in the tree
+    has no entry in the answer. Raises ValueError when `tree` cannot come from `original`.
     """
     state = _Marks(tree, set(wanted))
     tree._codegen(state)
     offsets = [0, *accumulate(map(len, state.tokens))]
     text = "".join(state.tokens)
+    if original is not None and original != text:
+        moved = _aligned(text, original)
+        offsets = [moved[offset] for offset in offsets]
+        text = original
     starts = line_starts(text)
 
     def place(token: int) -> tuple[int, int]:
@@ -100,3 +105,25 @@ def spans_of(tree: libcst.Module, wanted: dict[int, Any]) -> dict[int, Span]:
         return row, offset - starts[row - 1] + 1
 
     return {key: Span(*place(start), *place(end)) for key, (start, end) in state.marks.items() if key in wanted}
+
+
+_LOST = frozenset(" \t\f\\\r\n")
+
+
+def _aligned(written: str, original: str) -> list[int]:
+    """For each offset in `written` the one in `original`.
+
+    libcst does not keep all whitespace: a row that holds only a backslash is lost, as is a form feed before an
+    indentation, and what is lost moves everything behind it. All else is the same in both.
+    """
+    moved: list[int] = []
+    at = 0
+    for char in written:
+        while at < len(original) and original[at] != char and original[at] in _LOST:
+            at += 1
+        moved.append(at)
+        if at < len(original) and original[at] == char:
+            at += 1
+        elif char not in _LOST:
+            raise ValueError("the tree does not spell the text it was parsed from")
+    return [*moved, len(original)]
