@@ -79,6 +79,7 @@ from torchlint.facts import (
     Grad,
     GradientUsed,
     Literal,
+    ModeSet,
     Module,
     Root,
     certainly,
@@ -117,7 +118,7 @@ def check(facts: Facts) -> Iterator[Finding]:
 def _evaluations(root: Root) -> Iterator[Forward]:
     """Calls of a module in a loop over data, in evaluation mode on every path."""
     for forward in root.of(Forward):
-        if forward.grad is not Grad.DEFAULT or not certainly(forward.module, Module) or not _over_data(forward):
+        if forward.grad is not Grad.DEFAULT or not certainly(forward.module, Module) or not _over_data(root, forward):
             continue
 
         def after(mode: str, event: Event, forward: Forward = forward) -> str:
@@ -127,10 +128,13 @@ def _evaluations(root: Root) -> Iterator[Forward]:
             yield forward
 
 
-def _over_data(forward: Forward) -> bool:
-    """True when a loop of the same function hands the module something that it iterates over."""
+def _over_data(root: Root, forward: Forward) -> bool:
+    """True when the call is repeated for data: in a loop of its function, or in a function that is for evaluating."""
     loops = [loop for loop in forward.loops if loop.frame is forward.frame and loop.over is not None]
-    return bool(loops) and any(not isinstance(a, Literal) for a in [*forward.arguments, *forward.keywords.values()])
+    evaluates = any(e.frame is forward.frame and e.training is False for e in root.of(ModeSet))
+    return bool(loops or (forward.loops and evaluates)) and any(
+        not isinstance(a, Literal) for a in [*forward.arguments, *forward.keywords.values()]
+    )
 
 
 def _records(root: Root, forward: Forward) -> bool:

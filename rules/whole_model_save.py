@@ -58,7 +58,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import Collection, Evidence, Mapping, Module, Saved, Value
+from torchlint.effects import holdings, related
+from torchlint.facts import Collection, Evidence, Mapping, Module, OptimizerBuilt, Root, Saved, Value
 from torchlint.rule import Around, Facts, Finding, Fix, Group, Safety
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ fixable = "sometimes"
 def check(facts: Facts) -> Iterator[Finding]:
     for root in facts.roots:
         for saved in root.of(Saved):
-            module = _module(saved.value)
+            module = _module(root, saved.value)
             if module is None:
                 continue
             direct = all(isinstance(o, Module) for o in saved.value.options())
@@ -95,7 +96,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _module(value: Value) -> Module | None:
+def _module(root: Root, value: Value) -> Module | None:
     """The module that certainly is what is saved, or is in what is saved."""
     found: Module | None = None
     for one in value.options():
@@ -106,13 +107,20 @@ def _module(value: Value) -> Module | None:
             case Collection(items=items):
                 inner = items
         modules = [o for i in inner if all(isinstance(p, Module) for p in i.options()) for o in i.options()]
-        sure = [
-            m for m in modules if isinstance(m, Module) and m.evidence > Evidence.NAME and not m.api.endswith("Loss")
-        ]
+        sure = [m for m in modules if isinstance(m, Module) and _is_model(root, m)]
         if not sure:
             return None
         found = found or sure[0]
     return found
+
+
+def _is_model(root: Root, module: Module) -> bool:
+    """True when more than its name says that it is a model, or an optimizer was given its parameters."""
+    if module.api.endswith("Loss"):
+        return False
+    return module.evidence > Evidence.NAME or any(
+        related(module, held) for built in root.of(OptimizerBuilt) for held in holdings(built.optimizer) or ()
+    )
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:

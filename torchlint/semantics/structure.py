@@ -31,7 +31,7 @@ def _module(m: Machine, module: Module, seen: set[int]) -> bool | None:
         return False
     seen.add(id(module))
     if module.cls is not None:
-        return _class(m, module.cls, seen, module)
+        return _class(m, module.cls, seen, _constants_given(module.cls, module))
     if not module.api:
         return None
     if module.api.startswith("torchvision.models."):
@@ -55,13 +55,12 @@ def _module(m: Machine, module: Module, seen: set[int]) -> bool | None:
     )
 
 
-def _class(m: Machine, cls: ClassInfo, seen: set[int], module: Module | None = None) -> bool | None:
-    """Whether a class builds something that depends on the mode; `module` is one made of it, where one is known."""
+def _class(m: Machine, cls: ClassInfo, seen: set[int], given: dict[str, object]) -> bool | None:
+    """Whether a class builds something that depends on the mode; `given` are its constructor's constants."""
     if id(cls) in seen:
         return False
     seen.add(id(cls))
     unknown = False
-    given = _constants_given(cls, module)
     for one in cls.lineage():
         if isinstance(one, str):
             if one not in ("torch.nn.Module", "object", "abc.ABC") and not vocabulary.is_module_api(one):
@@ -97,6 +96,21 @@ def _constants_given(cls: ClassInfo, module: Module | None) -> dict[str, object]
     return found
 
 
+def _constants_passed(cls: ClassInfo, node: cst.Call, given: dict[str, object]) -> dict[str, object]:
+    """What a call passes to the constructor, where the caller's own constants are `given`."""
+    init = cls.method("__init__")
+    names = [p.name.value for p in init.node.params.params[1:]] if init is not None else []
+    found: dict[str, object] = {}
+    for position, argument in enumerate(node.args):
+        if argument.star:
+            found.update(dict.fromkeys(names, Ellipsis))
+        elif argument.keyword is not None:
+            found[argument.keyword.value] = _constant(argument.value, given)
+        elif position < len(names):
+            found[names[position]] = _constant(argument.value, given)
+    return found
+
+
 def _called(m: Machine, node: cst.Call, seen: set[int], given: dict[str, object]) -> bool | None:
     """Whether a call in a module's class builds or applies something that depends on the mode."""
     match node.func:
@@ -104,7 +118,11 @@ def _called(m: Machine, node: cst.Call, seen: set[int], given: dict[str, object]
             found = m.module.locals.get(name)
             one = only(found) if found is not None else None
             if isinstance(one, Class) and one.info is not None:
-                return _class(m, one.info, seen) if one.info.module is Derives.YES else False
+                if one.info.module is not Derives.YES:
+                    return False
+                inner = _constants_given(one.info, None)
+                inner.update(_constants_passed(one.info, node, given))
+                return _class(m, one.info, seen, inner)
             if isinstance(one, Api):
                 return _api(one.path, node, given)
             return False
