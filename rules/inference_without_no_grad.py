@@ -146,9 +146,9 @@ def _records(root: Root, forward: Forward) -> bool:
         now = mode_after(mode, event, forward.module)
         return now if now == "eval" else None
 
-    met = walk(forward.next, "eval", after)
-    if forward not in met:
+    if forward not in walk(forward.next, "", lambda state, event: state):
         return False  # one pass only
+    met = walk(forward.next, "eval", after)
     return not any(isinstance(e, Backward) or (isinstance(e, GradientUsed) and e.frame is forward.frame) for e in met)
 
 

@@ -57,9 +57,10 @@ def _module(m: Machine, module: Module, seen: set[int]) -> bool | None:
 
 def _class(m: Machine, cls: ClassInfo, seen: set[int], given: dict[str, object]) -> bool | None:
     """Whether a class builds something that depends on the mode; `given` are its constructor's constants."""
-    if id(cls) in seen:
+    made = hash((id(cls), tuple((name, repr(value)) for name, value in sorted(given.items()))))
+    if made in seen:
         return False
-    seen.add(id(cls))
+    seen.add(made)
     unknown = False
     for one in cls.lineage():
         if isinstance(one, str):
