@@ -14,6 +14,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,64 +63,62 @@ def _analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
             _check_syntax(source)
             return []
         # Trees are many objects and no garbage: collecting while they are alive costs more than it frees.
-        with _NoCollection():
+        with _no_collection():
             return _check(source, rules)
     except SourceError as error:
         message, row, column = _in_words(error, source)
         return [builtin.file_error(error.code, message, source.filename, row, column)]
 
 
-class _NoCollection:
+@contextmanager
+def _no_collection() -> Iterator[None]:
     """Keeps Python's garbage collector off meanwhile."""
-
-    def __enter__(self) -> None:
-        self.enabled = gc.isenabled()
-        gc.disable()
-
-    def __exit__(self, *_: object) -> None:
-        if self.enabled:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
             gc.enable()
+
+
+@contextmanager
+def _guarded(what: str, source: Source, crashes: list[Diagnostic]) -> Iterator[None]:
+    """Turns a crash of `what` into a finding: a bug in one part must not hide what the others find."""
+    try:
+        yield
+    except RecursionError:
+        raise  # says more of the file than of the part, and gets a second try
+    except Exception as error:
+        crashes.append(crash(what, error, source.filename))
 
 
 def _check(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     """Raises SourceError when the file cannot be parsed."""
     _ = source.tree
-    try:
-        facts = _facts(source)
-    except RecursionError:
-        raise
-    except Exception as error:  # a bug in the semantic layer must not hide the other files
-        return [crash("the analysis", error, source.filename)]
-    found: list[tuple[Rule, Finding]] = []
     crashes: list[Diagnostic] = []
+    with _guarded("the analysis", source, crashes):
+        facts = _facts(source)
+    if crashes:
+        return crashes
+    found: list[tuple[Rule, Finding]] = []
     for rule in rules:
-        try:
+        with _guarded(f"rule {rule.name}", source, crashes):
             found.extend((rule, finding) for finding in rule.check(facts))
-        except RecursionError:
-            raise
-        except Exception as error:  # a bug in one rule must not hide the others
-            crashes.append(crash(f"rule {rule.name}", error, source.filename))
-    if found:
-        try:
-            source.locate(_nodes(found))
-        except RecursionError:
-            raise
-        except Exception as error:  # without places there is nothing to report but this
-            return [*crashes, crash("locating the findings", error, source.filename)]
-    starts = line_starts(source.text) if found else []
-    located: dict[tuple[object, ...], Diagnostic] = {}
-    for rule, finding in found:
-        fix = None
-        if finding.fix is not None:
-            try:
-                fix = _remedy(source, finding)
-            except RecursionError:
-                raise
-            except Exception as error:  # the finding stands without its fix
-                crashes.append(crash(f"the fix of rule {rule.name}", error, source.filename))
-        one = _diagnostic(source, starts, rule, finding, fix)
-        located.setdefault(one.key, one)  # a function followed from two callers tells the same story twice
-    return sorted([*crashes, *located.values()], key=lambda d: d.key)
+    if not found:
+        return crashes
+    with _guarded("locating the findings", source, crashes):
+        source.locate(_nodes(found))
+        starts = line_starts(source.text)
+        located: dict[tuple[object, ...], Diagnostic] = {}
+        for rule, finding in found:
+            remedy = None
+            with _guarded(f"the fix of rule {rule.name}", source, crashes):
+                remedy = _remedy(source, finding)
+            one = _diagnostic(source, starts, rule, finding, remedy)
+            located.setdefault(one.key, one)  # a function followed from two callers tells the same story twice
+        return sorted([*crashes, *located.values()], key=lambda d: d.key)
+    return crashes
 
 
 def _facts(source: Source) -> Facts:
@@ -192,7 +191,7 @@ def _header(source: Source, starts: list[int], statement: Any, span: Span) -> tu
     return place.row, row
 
 
-def crash(what: str, error: Exception, filename: str) -> Diagnostic:
+def crash(what: str, error: BaseException, filename: str) -> Diagnostic:
     """The finding for a bug in torchlint: what crashed, how and where."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -181,7 +181,11 @@ class Worker:
         """Checks a file's bytes; mends them, without writing anything, where the plan says so."""
         try:
             return self._check(source)
-        except Exception as error:  # whatever goes wrong with one file must not hide the others
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except (
+            BaseException
+        ) as error:  # what goes wrong with one file, a panic of the parser too, must not hide the rest
             return Record(source.filename, (engine.crash("the check of this file", error, source.filename),))
 
     def _check(self, source: Source) -> Record:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def check(paths: Sequence[str], config: Config, console: Console, *, diff: bool 
     started = time.perf_counter()
     outcome = run.run(found.paths, plan)
     console.detail(f"{len(found.paths)} files in {time.perf_counter() - started:.2f} s")
-    return _finish(outcome, config, console)
+    return _finish(outcome, console)
 
 
 def check_stdin(data: bytes, filename: str, config: Config, console: Console, *, diff: bool = False) -> int:
@@ -67,12 +67,12 @@ def check_stdin(data: bytes, filename: str, config: Config, console: Console, *,
         record = run.Record(filename, notice=f"{filename}: skipped, it is excluded by `{pattern}` (see --exclude)")
     outcome = run.Report(plan, [record])
     if not config.fix or diff:
-        return _finish(outcome, config, console)
+        return _finish(outcome, console)
     sys.stdout.flush()
     mended = data if record.before == record.after else record.after.encode(source.encoding)
     sys.stdout.buffer.write(mended)
     sys.stdout.buffer.flush()
-    return _finish(outcome, config, console, findings_to_stderr=True)
+    return _finish(outcome, console, err=True)
 
 
 def _plan(config: Config, console: Console, diff: bool) -> run.Plan:
@@ -95,8 +95,8 @@ def _github(config: Config) -> Config:
     return config
 
 
-def _finish(outcome: run.Report, config: Config, console: Console, *, findings_to_stderr: bool = False) -> int:
-    """Prints the report and returns the exit status."""
+def _finish(outcome: run.Report, console: Console, *, err: bool = False) -> int:
+    """Prints the report, to standard error where standard output is taken, and returns the exit status."""
     config = outcome.plan.config
     for record in outcome.records:
         if record.notice:
@@ -105,35 +105,29 @@ def _finish(outcome: run.Report, config: Config, console: Console, *, findings_t
         console.notice(refusal)
     if console.quiet > 1:
         return outcome.exit_code
-    to_terminal = not config.output_file
-    stream = sys.stderr if findings_to_stderr else sys.stdout
-    style = style_for(stream, config.color if to_terminal or config.color == "always" else "never")
+
     prose = config.output_format in report.PROSE and not outcome.plan.diff
-    pieces = [report.render(outcome, config, style)]
+    stream = sys.stderr if err else sys.stdout
+    style = style_for(stream, "never" if config.output_file and config.color == "auto" else config.color)
+    body = report.render(outcome, config, style)
     if config.show_fixes and prose:
-        pieces.append(text.fixes(outcome, style))
-    if to_terminal:
-        if prose and not console.quiet:
-            pieces.append(text.summary(outcome, style))
-        _print(pieces, err=findings_to_stderr, color=style.color)
+        body += text.fixes(outcome, style)
+    if config.output_file:
+        _save(Path(config.output_file), body)
     else:
-        _save(Path(config.output_file), pieces)
-    if not console.quiet and not prose and outcome.plan.mends:
-        click.echo(text.summary(outcome, style_for(sys.stderr, config.color)), nl=False, err=True)
-    elif not console.quiet and prose and not to_terminal:
-        click.echo(text.summary(outcome, style), nl=False)
+        click.echo(body, nl=False, err=err, color=style.color)
+
+    # What programs read ends with the last finding; people also want to know how it went.
+    if not console.quiet and (prose or outcome.plan.mends):
+        err = err or not prose
+        style = style_for(sys.stderr if err else sys.stdout, config.color)
+        click.echo(text.summary(outcome, style), nl=False, err=err, color=style.color)
     return outcome.exit_code
 
 
-def _print(pieces: Iterable[str], *, err: bool, color: bool) -> None:
-    whole = "".join(pieces)
-    if whole:
-        click.echo(whole, nl=False, err=err, color=color)
-
-
-def _save(path: Path, pieces: Iterable[str]) -> None:
+def _save(path: Path, body: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(pieces), encoding="utf-8", errors="backslashreplace", newline="")
+        path.write_text(body, encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise ConfigError(f"--output-file {path}: cannot be written: {error.strerror or error}") from error
