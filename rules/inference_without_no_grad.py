@@ -132,9 +132,8 @@ def _over_data(root: Root, forward: Forward) -> bool:
     """True when the call is repeated for data: in a loop of its function, or in a function that is for evaluating."""
     loops = [loop for loop in forward.loops if loop.frame is forward.frame and loop.over is not None]
     evaluates = any(e.frame is forward.frame and e.training is False for e in root.of(ModeSet))
-    return bool(loops or (forward.loops and evaluates)) and any(
-        not isinstance(a, Literal) for a in [*forward.arguments, *forward.keywords.values()]
-    )
+    varies = any(not isinstance(a, Literal) for a in [*forward.arguments, *forward.keywords.values()])
+    return bool((loops and varies) or (forward.loops and evaluates))
 
 
 def _records(root: Root, forward: Forward) -> bool:

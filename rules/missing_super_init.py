@@ -68,13 +68,16 @@ from typing import TYPE_CHECKING
 from torchlint.facts import (
     AttributeSet,
     ClassInfo,
+    Event,
     FunctionInfo,
     Module,
     Root,
     SuperInit,
     Tensor,
     UnknownCall,
+    Value,
     certainly,
+    walk,
 )
 from torchlint.rule import Facts, Finding, Fix, Group, InsertFirst, Safety
 
@@ -126,19 +129,29 @@ def _initialised_elsewhere(cls: ClassInfo, root: Root) -> bool:
     itself = root.frame.function.parameters[:1] if root.frame.function else ()
     if not itself:
         return True
+    if any(root.of(SuperInit)):
+        return True
     receivers = [event.owner for event in root.of(AttributeSet)]
-    return any(
-        isinstance(event, SuperInit) or (isinstance(event, UnknownCall) and event.touches(*receivers))
-        for event in root.of(SuperInit, UnknownCall)
-    )
+    met = walk([root.entry], "raw", lambda state, e: "handed on" if _handed_on(e, receivers) else state)
+    if any(_registers(e) and met.get(e) == {"raw"} for e in root.of(AttributeSet)):
+        return False  # it breaks here already, whatever comes after
+    return any(_handed_on(e, receivers) for e in root.of(UnknownCall))
+
+
+def _handed_on(event: Event, receivers: list[Value]) -> bool:
+    return isinstance(event, UnknownCall) and event.touches(*receivers)
 
 
 def _hurts(cls: ClassInfo, root: Root) -> bool:
-    """True when the constructor registers something, or instances can be called."""
-    registers = any(
-        certainly(e.value, Module) or _parameter(e) for e in root.of(AttributeSet) if isinstance(e.owner, Module)
-    )
-    return registers or (cls.method("forward") is not None and any(True for _ in root.of(AttributeSet)))
+    """True when the constructor registers something, or sets anything at all on what is a module and nothing else."""
+    if any(_registers(e) for e in root.of(AttributeSet)):
+        return True
+    alone = cls.bases == ["torch.nn.Module"] or cls.method("forward") is not None
+    return alone and any(True for _ in root.of(AttributeSet))
+
+
+def _registers(event: AttributeSet) -> bool:
+    return isinstance(event.owner, Module) and (certainly(event.value, Module) or _parameter(event))
 
 
 def _parameter(event: AttributeSet) -> bool:

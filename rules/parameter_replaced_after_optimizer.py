@@ -115,14 +115,20 @@ def check(facts: Facts) -> Iterator[Finding]:
             if change.frame is not built.frame:
                 helpers.add((change.frame, built.optimizer))  # a helper that replaces several is one mistake: its call
             optimizer = built.optimizer.name or "the optimizer"
-            target = change.spelling or f"{change.owner.name}.{change.attribute}".replace(".[", "[")
             yield Finding(
                 change.site,
-                f"`{target}` is replaced after `{optimizer}` was built over the old one",
+                f"{_target(change)} after `{optimizer}` was built over the old one",
                 f"`{optimizer}` holds the old parameter: the new one gets gradients but is never updated.",
                 related=((f"`{optimizer}` takes its parameters here", built.site),),
                 fix=_fix(facts, change, built),
             )
+
+
+def _target(change: AttributeSet) -> str:
+    if change.attribute == "*":
+        return f"each parameter of `{change.owner.name}` is replaced"
+    target = change.spelling or f"{change.owner.name}.{change.attribute}".replace(".[", "[")
+    return f"`{target}` is replaced"
 
 
 def _new_and_trainable(facts: Facts, change: AttributeSet) -> bool:

@@ -87,13 +87,10 @@ def check(facts: Facts) -> Iterator[Finding]:
     seen: set[object] = set()
     for root in facts.roots:
         for event in root.of(Combined, Forward):
-            owner = event.frame.function.owner if event.frame.function else None
-            if owner is None or owner.module is not Derives.YES or root.frame.name == "__init__":
-                continue
             stray, other = _meeting(facts, event)
             if stray is None or stray.fresh is None or other is None or stray.fresh.node in seen:
                 continue
-            if not _runs_after_moving(stray.fresh.function):
+            if root.frame.name == "__init__" or not _runs_anywhere(stray.fresh.function):
                 continue
             seen.add(stray.fresh.node)
             what = f"`{other.name}`" if other.name else "the input"
@@ -107,11 +104,20 @@ def check(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _runs_after_moving(maker: FunctionInfo | None) -> bool:
-    """True for a method of a module that its constructor does not call: by then the module can be anywhere."""
-    if maker is None or maker.owner is None or maker.owner.module is not Derives.YES or maker.name == "__init__":
+def _runs_anywhere(maker: FunctionInfo | None) -> bool:
+    """True for code that is meant for any device.
+
+    A method of a module that its constructor does not call: by then the module can be anywhere. Or a function that
+    gives another tensor of its own a device, and forgets it here.
+    """
+    if maker is None or maker.name == "__init__":
         return False
-    init = maker.owner.method("__init__")
+    owner = maker.owner
+    if owner is None or owner.module is Derives.NO:
+        return maker.places_tensors
+    if owner.module is Derives.UNKNOWN and not (owner.words & {"Parameter"} or maker.places_tensors):
+        return False
+    init = owner.method("__init__")
     return init is None or maker.name not in init.words
 
 

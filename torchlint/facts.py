@@ -82,6 +82,7 @@ class FunctionInfo:
     node: Any = None
     outer: FunctionInfo | None = None  # the function it is nested in
     variadic: bool = False  # takes *args or **kwargs
+    places_tensors: bool = False  # names a device where it makes a tensor, somewhere in it
     discards: bool = False  # throws away what a tensor's `.to(...)` or its like returns, somewhere in it
     head: Site = field(default_factory=lambda: Site(None, None, None))  # its name, where a finding points
 

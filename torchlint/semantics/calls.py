@@ -984,6 +984,8 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return _optimizer(m, node, path, arguments)
     if words.is_scheduler_api(path):
         return Scheduler(site=m.site(node), api=path, optimizer=arguments.get(0, "optimizer"))
+    if path == "torch.distributed.tensor.parallel.parallelize_module":
+        return _parallelized(m, node, arguments)
     if path.startswith("torch."):
         return _torch(m, node, path, arguments, discarded)
     last = path.rsplit(".", 1)[-1]
@@ -1153,6 +1155,18 @@ def parameters_from(m: Machine, value: Value | None) -> Parameters | Any:
             if isinstance(owner, Parameters):
                 return Parameters(of=owner.of, whole=False)
     return None
+
+
+def _parallelized(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
+    """`parallelize_module(model, ...)`: the same model, all of its parameters new ones."""
+    model = arguments.get(0, "module")
+    if model is None:
+        return Unknown(origin="call")
+    for one in model.options():
+        fresh = Tensor(site=m.site(node), made_by="parameter", parameter=True)
+        fresh.graph = frozenset({fresh})
+        m.emit(AttributeSet(*m.at(node), owner=one, attribute="*", value=fresh, previous=one))
+    return model
 
 
 def _copied(m: Machine, arguments: Arguments) -> Value:
@@ -1390,6 +1404,8 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
     if given is not None:
         one = only(given)
         device = CPU if isinstance(one, Literal) and one.value is None else as_device(given)
+        if m.active.info is not None:
+            m.active.info.places_tensors |= device is None or device.kind != "cpu"
     elif (
         arguments.starred
         or "out" in arguments.keywords
