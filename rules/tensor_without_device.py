@@ -62,7 +62,7 @@ healthy is no error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.facts import Combined, Derives, Forward, FunctionInfo, Module, Site, Tensor, Value
@@ -124,14 +124,15 @@ def _runs_anywhere(maker: FunctionInfo | None) -> bool:
 def _meeting(facts: Facts, event: Combined | Forward) -> tuple[Tensor | None, Value | None]:
     """A tensor that a factory made on the CPU by default, and what of open device it is brought together with."""
     match event:
-        case Combined(operands=operands, operation=operation) if operation != "item":
-            return _stray(operands), next((o for o in operands if _open(o)), None)
+        case Combined(operands=operands, operation=operation) if operation not in ("item", "ctc_loss"):
+            whole = [o for o in operands if isinstance(o, Tensor)]  # not what is made in some other round of a loop
+            return _stray(whole), next((o for o in whole if _open(o)), None)
         case Forward(module=Module() as module, device=None) if module.api and facts.has_parameters(module):
             return _stray([*event.arguments, *event.keywords.values()]), module
     return None, None
 
 
-def _stray(values: list[Value]) -> Tensor | None:
+def _stray(values: Iterable[Value]) -> Tensor | None:
     for value in values:
         for one in value.options():
             if not isinstance(one, Tensor) or one.fresh is None or one.rank in (0, None):

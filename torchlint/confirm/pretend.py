@@ -179,6 +179,8 @@ class PretendedAccelerator(TorchFunctionMode):
                 if wanted is None:
                     spelled: str = func(tensor)
                     return spelled.replace("torch.", "torch.cuda.", 1) if self.holds(tensor) else spelled
+                if isinstance(wanted, type):
+                    wanted = f"{wanted.__module__}.{wanted.__name__}"  # torch.cuda.FloatTensor, which a CPU build refuses
                 if isinstance(wanted, str) and wanted.startswith("torch.cuda."):
                     target, wanted = CUDA, wanted.replace("torch.cuda.", "torch.", 1)
                 rest, kwargs = [func(tensor, wanted).dtype], {}

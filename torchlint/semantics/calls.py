@@ -250,7 +250,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
     inputs = [a for a in arguments.all() if not isinstance(a, Literal)]
     graph: frozenset[Value] = frozenset().union(*(graph_of(a) for a in inputs)) if inputs else frozenset()
     if isinstance(one, Module) and words.is_loss_api(one.api):
-        result = combine(m, node, inputs, "loss")
+        result = combine(m, node, inputs, "ctc_loss" if one.api.endswith("CTCLoss") else "loss")
         return Tensor(site=m.site(node), made_by="loss", graph=graph, device=getattr(result, "device", None), rank=None)
     graph |= frozenset(module.options())
     if m.grad is Grad.OFF:
@@ -1452,7 +1452,8 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
                 case _ if path not in words.FROM_CPU:
                     device = None if given is None else device  # torch.tensor(t) keeps the device of a tensor t
     site = m.site(node)
-    return Tensor(site=site, made_by=path, device=device, rank=rank, fresh=site, factory=path)
+    placed = given is not None and not (isinstance(only(given), Literal) and device is CPU)
+    return Tensor(site=site, made_by=path, device=device, rank=rank, fresh=None if placed else site, factory=path)
 
 
 def _nesting(value: Collection) -> int | None:

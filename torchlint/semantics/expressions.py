@@ -297,6 +297,8 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
         fresh = next((t.fresh for o in tensors if isinstance(t := only(o), Tensor)), None) if plain else None
         ranks = [t.rank for o in tensors if isinstance(t := only(o), Tensor)]
         rank = max((r for r in ranks if r is not None), default=None) if None not in ranks else None
+        on_cpu = any(d.kind == "cpu" for d in devices)
+        doubtful = any(isinstance(t := only(o), Tensor) and t.made_by == "operation" and not t.certain for o in tensors)
         return Tensor(
             name="",
             site=m.site(node),
@@ -308,6 +310,8 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
             device=joined_device(operands),
             fresh=fresh,
             rank=rank,
+            # with something unknown in it a result of CPU tensors may still lie on the CPU: it proves no device
+            certain=not doubtful and (not on_cpu or all(is_number(o) or isinstance(only(o), Tensor) for o in operands)),
         )
     return Unknown(
         origin="operation", graph=graph, device=devices[0] if devices and len(devices) == len(operands) else None
