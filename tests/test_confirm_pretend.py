@@ -200,6 +200,8 @@ def test_moves_copy_and_come_back(told: list[str]) -> None:
     assert back.device.type == "cpu"
     assert back.numpy().tolist() == [1, 2, 3]
     assert there.half().is_cuda
+    assert here.type(torch.cuda.FloatTensor).is_cuda  # the class itself, which a build for the CPU refuses
+    assert there.type(torch.FloatTensor).device.type == "cpu"
     assert here.to("cuda", torch.float64).dtype is torch.float64
     assert here.to(device="cuda", dtype=torch.int64).dtype is torch.int64
     weight = nn.Parameter(here)

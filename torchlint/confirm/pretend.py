@@ -180,9 +180,10 @@ class PretendedAccelerator(TorchFunctionMode):
                     spelled: str = func(tensor)
                     return spelled.replace("torch.", "torch.cuda.", 1) if self.holds(tensor) else spelled
                 if isinstance(wanted, type):
-                    wanted = f"{wanted.__module__}.{wanted.__name__}"  # torch.cuda.FloatTensor, which a CPU build refuses
-                if isinstance(wanted, str) and wanted.startswith("torch.cuda."):
-                    target, wanted = CUDA, wanted.replace("torch.cuda.", "torch.", 1)
+                    wanted = f"{wanted.__module__}.{wanted.__name__}"  # a build for the CPU refuses the class
+                if isinstance(wanted, str):
+                    target = CUDA if wanted.startswith("torch.cuda.") else CPU
+                    wanted = wanted.replace("torch.cuda.", "torch.", 1)
                 rest, kwargs = [func(tensor, wanted).dtype], {}
             case _:
                 other = rest[0] if rest else kwargs.pop("other", None)
