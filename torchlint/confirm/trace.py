@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
@@ -47,6 +47,7 @@ SECOND_PASSES = 2  # from one place with one module in one mode
 LOOKED_AT = 3  # first steps of an optimizer at which the parameters of trained modules are looked through
 MOVES_PER_LINE = 8
 LIMIT = 200_000  # events of one run
+FIRST_SIGHTS = 4  # forwards from one place that a resting recorder still looks at
 
 T = TypeVar("T")
 
@@ -80,16 +81,25 @@ class Recorder:
     """Writes the events of this process and thread to `sink`. `install` hooks it into torch until the block ends.
 
     `max_steps` optimizer steps end the program by `EnoughSteps`; `pretend` gives it an accelerator that is not there. A
-    fork of the process (a DataLoader's worker) records nothing.
+    fork of the process (a DataLoader's worker) records nothing. `limit` is the number of events after which it is mute.
+
+    `listeners` hear each event too. While `rest` is in force it looks only at what is rare or new to it.
     """
+
+    active: ClassVar[Recorder | None] = None  # the one that is hooked into torch now
 
     def __init__(
         self,
         sink: Callable[[Event], None],
         max_steps: int | None = None,
         pretend: bool = False,
+        limit: float = LIMIT,
     ) -> None:
         self._sink = sink
+        self._limit = limit
+        self.listeners: list[Callable[[Event], None]] = []
+        self._resting = False
+        self._sights: dict[tuple[Any, ...], int] = {}
         self._pretended = PretendedAccelerator(self._pretended_error) if pretend else None
         self._max_steps = max_steps
         self._process, self._thread = os.getpid(), threading.get_ident()
@@ -118,10 +128,34 @@ class Recorder:
     def emit(self, kind: type[Event], place: Place, /, **values: Any) -> int:
         """Writes one event and returns its number."""
         number = self._numbers
-        if os.getpid() == self._process and number < LIMIT:
+        if os.getpid() == self._process and number < self._limit:
             self._numbers += 1
-            self._sink(kind(number, place, **values))
+            event = kind(number, place, **values)
+            self._sink(event)
+            for listen in self.listeners:
+                listen(event)
         return number
+
+    @property
+    def thread(self) -> int:
+        """The thread whose work is recorded."""
+        return self._thread
+
+    def know(self, thing: nn.Module | torch.optim.Optimizer) -> int:
+        """Takes note of a model or optimizer that was built before, and returns the number that it has in events."""
+        if isinstance(thing, torch.optim.Optimizer) and all(one is not thing for one in self._live_optimizers()):
+            self._optimizers = [one for one in self._optimizers if one() is not None]
+            self._optimizers.append(weakref.ref(thing))
+        return self._identity(thing)
+
+    def rest(self) -> None:
+        """From now on: nothing of what every step repeats, neither its gradients nor forwards seen often before."""
+        self._resting = True
+
+    def wake(self) -> None:
+        """Looks at everything again. What gradients hold already counts as clean; call it right after a step."""
+        if self._resting:
+            self._resting, self._ledger, self._balance = False, Ledger(), None
 
     def _elsewhere(self) -> bool:
         return self._busy or threading.get_ident() != self._thread
@@ -255,6 +289,8 @@ class Recorder:
         place = user_place()
         self._busy = True
         try:
+            if self._resting and self._known(module, place):
+                return original(module, *args, **kwargs)
             twin = self._safely(self._twin, module, place, args, kwargs)
             output = original(module, *args, **kwargs)
             self._safely(self._forward, module, place, args, kwargs, output, twin)
@@ -264,6 +300,11 @@ class Recorder:
             raise
         finally:
             self._busy = False
+
+    def _known(self, module: nn.Module, place: Place) -> bool:
+        key = (type(module), place, torch.is_grad_enabled(), module.training)
+        count = self._sights[key] = self._sights.get(key, 0) + 1
+        return count > FIRST_SIGHTS
 
     def _twin(self, module: nn.Module, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Twin | None:
         key = (self._identity(module), place, torch.is_grad_enabled(), module.training)
@@ -331,6 +372,11 @@ class Recorder:
         place = user_place()
         self._reached = set()
         with self._working():
+            if self._resting:
+                result = original(*args, **kwargs)
+                if self._reached:
+                    self.emit(events.Backward, place, forwards=tuple(sorted(self._reached)))
+                return result
             self._safely(self._ledger.before_backward)
             result = original(*args, **kwargs)
             number = self.emit(
@@ -349,12 +395,13 @@ class Recorder:
         self._reached = set()
         with self._working():
             result = original(*args, **kwargs)
-            self.emit(events.Backward, place, forwards=tuple(sorted(self._reached)), accumulates=False)
+            if self._reached or not self._resting:
+                self.emit(events.Backward, place, forwards=tuple(sorted(self._reached)), accumulates=False)
         return result
 
     def _zero_grad(self, original: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(target, *args, **kwargs)
-        if not self._elsewhere():
+        if not self._resting and not self._elsewhere():
             self.emit(
                 events.ZeroGrad,
                 user_place(),
@@ -367,8 +414,7 @@ class Recorder:
 
     def _optimizer_init(self, original: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         original(optimizer, *args, **kwargs)
-        self._optimizers = [one for one in self._optimizers if one() is not None]
-        self._optimizers.append(weakref.ref(optimizer))
+        self.know(optimizer)
         self.emit(
             events.OptimizerBuilt,
             user_place(),
@@ -388,7 +434,7 @@ class Recorder:
             )
 
     def _before_step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self._thread or self._resting:
             return None
         self._balance = None
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
@@ -420,8 +466,11 @@ class Recorder:
     def _after_step(self, optimizer: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
         if threading.get_ident() != self._thread or os.getpid() != self._process:
             return
-        with self._working():
-            self._safely(self._tell_step, optimizer)
+        key = self.know(optimizer)
+        self._steps[key] = self._steps.get(key, 0) + 1
+        if not self._resting:
+            with self._working():
+                self._safely(self._tell_step, optimizer)
         self._total_steps += 1
         if self._max_steps is not None and self._total_steps >= self._max_steps:
             raise EnoughSteps
@@ -429,7 +478,7 @@ class Recorder:
     def _tell_step(self, optimizer: torch.optim.Optimizer) -> None:
         balance = self._balance or Balance()
         key = self._identity(optimizer)
-        step = self._steps[key] = self._steps.get(key, 0) + 1
+        step = self._steps[key]
         looked = step <= LOOKED_AT or self._watched
         held = self._held() | {id(p) for p in _parameters(optimizer)} if looked else set()
         self.emit(
@@ -578,6 +627,8 @@ class Recorder:
                 register_optimizer_step_post_hook(self._after_step),
             ):
                 undo.callback(handle.remove)
+            before, Recorder.active = Recorder.active, self
+            undo.callback(setattr, Recorder, "active", before)
             yield
 
 
