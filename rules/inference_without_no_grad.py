@@ -130,7 +130,12 @@ def _evaluations(root: Root) -> Iterator[Forward]:
 
 def _over_data(root: Root, forward: Forward) -> bool:
     """True when the call is repeated for data: in a loop of its function, or in a function that is for evaluating."""
-    loops = [loop for loop in forward.loops if loop.frame is forward.frame and loop.over is not None]
+    trained = list(root.of(Backward))
+    loops = [
+        loop
+        for loop in forward.loops
+        if loop.over is not None and (loop.frame is forward.frame or not any(b.inside(loop) for b in trained))
+    ]
     evaluates = any(e.frame is forward.frame and e.training is False for e in root.of(ModeSet))
     varies = any(not isinstance(a, Literal) for a in [*forward.arguments, *forward.keywords.values()])
     return bool((loops and varies) or (forward.loops and evaluates))

@@ -54,8 +54,8 @@ from torchlint.facts import (
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item
 from torchlint.semantics.flow import element_of, set_attribute, unpack
-from torchlint.semantics.functions import enter
-from torchlint.semantics.machine import Machine, choice, graph_of, link, matters
+from torchlint.semantics.functions import decoration, enter
+from torchlint.semantics.machine import Machine, choice, graph_of, link, matters, unplace
 
 
 @dataclass(slots=True, eq=False)
@@ -191,10 +191,9 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     for value in handed:
         if matters(value):
             result.holds = True
+            unplace(m, value)  # it may have been moved
             for one in value.options():
                 link(one, result)
-                if isinstance(one, Module):
-                    m.heap[(one, "$device")] = Unknown(origin="device")  # it may have been moved
                 if isinstance(one, Collection):
                     for inner in one.items:
                         for option in inner.options():
@@ -422,8 +421,6 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
 
 
 def _class_method(m: Machine, node: cst.Call, receiver: Class, name: str, arguments: Arguments) -> Value:
-    from torchlint.semantics.functions import decoration
-
     info = receiver.info
     assert info is not None
     method = info.method(name)
@@ -446,6 +443,8 @@ def _object_method(
     if cls is not None:
         method = cls.method(name)
         if method is not None and not (isinstance(receiver, Module) and name == "forward"):
+            if decoration(m, method).is_property:
+                return call_value(m, node, attribute(m, receiver, name, node), arguments, discarded)
             bound = Function(name=name, info=method, receiver=receiver)
             return enter(m, bound, arguments.positional, arguments.keywords, node, arguments.starred)
         if isinstance(receiver, Instance) and cls.module is Derives.UNKNOWN and name in _TYPING_METHODS:
@@ -779,7 +778,27 @@ def _tensor_like(value: Value) -> bool:
     return any(isinstance(o, Tensor) and o.fresh is None for o in value.options())
 
 
+def _displayed(m: Machine) -> bool:
+    """True for the last expression of a cell, in a script of cells: it is shown there, not thrown away."""
+    if m.active is not m.module or m.suite is None:
+        return False
+    body = list(m.tree.body)
+    place = next((i for i, statement in enumerate(body) if statement is m.statement), None)
+    if place is None:
+        return False
+    if place + 1 < len(body):
+        return _begins_cell(body[place + 1])
+    return any(_begins_cell(statement) for statement in body)
+
+
+def _begins_cell(statement: Any) -> bool:
+    comments = (line.comment.value for line in statement.leading_lines if line.comment is not None)
+    return any(comment.startswith(("# %%", "#%%", "# In[", "# <codecell>")) for comment in comments)
+
+
 def _discard(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
+    if _displayed(m):
+        return
     text = ""
     if isinstance(node.func, cst.Attribute) and isinstance(node.func.value, (cst.Name, cst.Attribute)):
         text = _spelling(node.func.value)
@@ -809,9 +828,9 @@ def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: s
 def _mapping_method(m: Machine, node: cst.Call, receiver: Mapping, name: str, arguments: Arguments) -> Value:
     match name:
         case "items":
-            return Collection(kind="items", items=list(receiver.entries.values()), open=True)
+            return Collection(kind="items", items=list(receiver.entries.values()), open=receiver.open)
         case "values":
-            return Collection(kind="list", items=list(receiver.entries.values()), open=True)
+            return Collection(kind="list", items=list(receiver.entries.values()), open=receiver.open)
         case "get" | "pop" | "setdefault" if arguments.positional:
             return item(m, receiver, only(arguments.positional[0]), node)
         case "update" if arguments.positional:

@@ -15,6 +15,7 @@ from torchlint.facts import (
     Class,
     Collection,
     Device,
+    Event,
     Function,
     Grad,
     GradContext,
@@ -37,9 +38,22 @@ from torchlint.facts import (
     only,
 )
 from torchlint.semantics.expressions import attribute, combine, decided, device_of, ev, item
-from torchlint.semantics.functions import construct, decoration
-from torchlint.semantics.machine import LoopRun, Machine, choice, graph_of, link, matters, unique
-from torchlint.semantics.walk import assigned_names
+from torchlint.semantics.functions import construct, decoration, enter
+from torchlint.semantics.machine import (
+    Heap,
+    LoopRun,
+    Machine,
+    State,
+    choice,
+    graph_of,
+    join_heaps,
+    join_maps,
+    link,
+    matters,
+    unique,
+    unplace,
+)
+from torchlint.semantics.walk import assigned_names, children
 
 
 def run_block(m: Machine, block: Any) -> None:
@@ -139,7 +153,11 @@ def bind_name(m: Machine, name: str, value: Value) -> None:
     if not value.name and type(value) is not Api:
         value.name = name
     shared = m.active.shared.get(name)
-    (shared if shared is not None else m.active).locals[name] = value
+    if shared is None:
+        m.active.locals[name] = value
+        return
+    before = shared.locals.get(name)
+    shared.locals[name] = choice([before, value]) if before is not None and m.forks else value
 
 
 def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, target: Any = None) -> None:
@@ -157,6 +175,7 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
             for one in owner.options():
                 if isinstance(one, Tensor):
                     one.device = None
+                unplace(m, one)
             return
     for one in owner.options():
         if isinstance(one, (Literal, Api)):
@@ -269,7 +288,7 @@ def _break(m: Machine, node: cst.Break) -> None:
 
 def _continue(m: Machine, node: cst.Continue) -> None:
     if m.runs:
-        m.runs[-1].continues.extend(m.tail)
+        m.runs[-1].continues.append((m.active.locals, m.heap, m.tail))
     m.tail = []
 
 
@@ -355,40 +374,97 @@ def _class(m: Machine, node: cst.ClassDef) -> None:
 
 
 def _if(m: Machine, node: cst.If) -> None:
-    """An `if` with its `elif`s and `else` as one branching: a long chain is not a deep nest."""
-    arms: list[Callable[[], None]] = []
+    """An `if` with its `elif`s and `else`, each test after the ones before it: a long chain is not a deep nest."""
+    ends: list[State] = []
+    grads: list[Grad] = []
     rest: Any = node
     while isinstance(rest, cst.If):
         outcome = decided(m, rest.test)
         if m.dead:
-            return
-        if outcome is not False:
-            arms.append(partial(run_block, m, rest.body))
-        if outcome is True:
             break
+        if outcome is True:
+            run_block(m, rest.body)
+            break
+        if outcome is None:
+            m.forks += 1
+            state, grad = (m.active.locals, m.heap, m.tail), m.grad
+            m.active.locals, m.heap, m.tail = dict(state[0]), dict(state[1]), list(state[2])
+            run_block(m, rest.body)
+            if not m.dead:
+                ends.append((m.active.locals, m.heap, m.tail))
+                grads.append(m.grad)
+            (m.active.locals, m.heap, m.tail), m.grad = state, grad
+            m.forks -= 1
         rest = rest.orelse
     else:
-        arms.append(partial(run_block, m, rest.body) if rest is not None else _pass)
-    if len(arms) == 1:
-        arms[0]()
-    else:
-        m.branch(arms)
-
-
-def _pass() -> None:
-    pass
+        if rest is not None:
+            m.forks += 1
+            run_block(m, rest.body)
+            m.forks -= 1
+    if not ends:
+        return
+    if not m.dead:
+        ends.append((m.active.locals, m.heap, m.tail))
+        grads.append(m.grad)
+    m.merge(ends)
+    m.grad = grads[0] if all(g is grads[0] for g in grads) else Grad.UNKNOWN
 
 
 def _for(m: Machine, node: cst.For) -> None:
     over = ev(m, node.iter)
+    written_out = _written_out(only(over))
+    if written_out is not None:
+        _unroll(m, node, written_out)
+        return
     once = _once(m, node.iter)
 
     def begin(loop: Loop) -> None:
         assign(m, node.target, element_of(m, over, node), node)
 
-    run_loop(m, node, begin, lambda: run_block(m, node.body), over=over, once=once)
+    run_loop(m, node, begin, lambda: run_block(m, node.body), over=over, once=once, orelse=node.orelse)
+
+
+UNROLL_LIMIT = 4
+
+
+def _written_out(over: Value | None) -> list[Value] | None:
+    """The rounds of a loop over a few models or optimizers that are written out; None for any other loop."""
+    match over:
+        case Collection(kind="tuple" | "list" | "set", items=items, open=False):
+            rounds = list(items)
+        case Collection(kind="items", items=items, open=False):
+            rounds = [Collection(kind="tuple", items=[Unknown(origin="key"), i]) for i in items]
+        case Collection(kind="enumerate", items=[inner]):
+            inner_rounds = _written_out(only(inner))
+            if inner_rounds is None:
+                return None
+            rounds = [Collection(kind="tuple", items=[Literal(value=i), r]) for i, r in enumerate(inner_rounds)]
+        case Collection(kind="zip", items=items) if items:
+            columns = [only(i) for i in items]
+            if not all(isinstance(c, Collection) and c.kind in ("tuple", "list") and not c.open for c in columns):
+                return None
+            cells = [c.items for c in columns if isinstance(c, Collection)]
+            rounds = [Collection(kind="tuple", items=list(r)) for r in zip(*cells, strict=False)]
+        case _:
+            return None
+    return rounds if 0 < len(rounds) <= UNROLL_LIMIT and any(matters(r) for r in rounds) else None
+
+
+def _unroll(m: Machine, node: cst.For, rounds: list[Value]) -> None:
+    """Runs the body once for each of `rounds`, one after the other."""
+    left: list[State] = []
+    for value in rounds:
+        if m.dead:
+            break
+        m.runs.append(LoopRun())
+        assign(m, node.target, value, node)
+        run_block(m, node.body)
+        run = m.runs.pop()
+        m.merge([*([(m.active.locals, m.heap, m.tail)] if m.tail else []), *run.continues])
+        left.extend(run.breaks)
     if node.orelse is not None and not m.dead:
         run_block(m, node.orelse.body)
+    m.merge([*([(m.active.locals, m.heap, m.tail)] if m.tail else []), *left])
 
 
 def _once(m: Machine, node: Any) -> bool:
@@ -404,9 +480,7 @@ def _while(m: Machine, node: cst.While) -> None:
     def begin(loop: Loop) -> None:
         outcomes.append(decided(m, node.test))
 
-    run_loop(m, node, begin, lambda: run_block(m, node.body), test=outcomes)
-    if node.orelse is not None and not m.dead:
-        run_block(m, node.orelse.body)
+    run_loop(m, node, begin, lambda: run_block(m, node.body), test=outcomes, orelse=node.orelse)
 
 
 def run_loop(
@@ -417,6 +491,7 @@ def run_loop(
     over: Value | None = None,
     once: bool = False,
     test: list[bool | None] | None = None,
+    orelse: cst.Else | None = None,
 ) -> None:
     """Runs a loop: its body once, with what an earlier round can have left in its variables, and the way back."""
     names = m.assigned.get(id(node))
@@ -438,25 +513,32 @@ def run_loop(
         m.emit(Iterated(*m.at(node), over=over, loop=loop))
     entry = list(m.tail)
     m.runs.append(LoopRun())
+    m.forks += not once
     begin(loop)
     after_test = list(m.tail) if test is not None else entry
     body()
+    m.forks -= not once
     run = m.runs.pop()
+    m.merge([*([(m.active.locals, m.heap, m.tail)] if m.tail else []), *run.continues])
     m.loops = outer
+    loop.once = once or m.dead
     if not once:
-        for end in unique([*m.tail, *run.continues]):
+        for end in m.tail:
             end.next.append(head)
     for name, value in carried.items():
         after = m.active.locals.get(name)
         if after is not None and after is not value and not any(after is a for a in value.alternatives):
             value.alternatives.append(after)
-    ends: list[tuple[dict[str, Value], dict[tuple[Value, str], Value], list[Any]]] = list(run.breaks)
+    ends: list[State] = []
     if not (test and test[0] is True):
         if over is not None or test is not None:
             ends.append((start_locals, start_heap, after_test))
-        if m.tail or run.continues:
-            ends.append((m.active.locals, m.heap, after_test if not once else unique([*m.tail, *run.continues])))
+        if m.tail:
+            ends.append((m.active.locals, m.heap, m.tail if once else after_test))
     m.merge(ends)
+    if orelse is not None and not m.dead:
+        run_block(m, orelse.body)
+    m.merge([*([(m.active.locals, m.heap, m.tail)] if m.tail else []), *run.breaks])
 
 
 def run_comprehension(m: Machine, node: Any) -> Value:
@@ -473,6 +555,7 @@ def run_comprehension(m: Machine, node: Any) -> Value:
         def body() -> None:
             for condition in clause.ifs:
                 ev(m, condition.test)
+                m.runs[-1].continues.append((dict(m.active.locals), dict(m.heap), list(m.tail)))
             if clause.inner_for_in is not None:
                 descend(clause.inner_for_in)
             elif isinstance(node, cst.DictComp):
@@ -514,7 +597,8 @@ def element_of(m: Machine, over: Value, node: Any) -> Value:
         case Module() | Optimizer() | Parameters():
             return item(m, one, None, node)
         case Tensor():
-            return Tensor(made_by="item", graph=one.graph, device=one.device, fresh=one.fresh)
+            rank = one.rank - 1 if one.rank is not None and one.rank > 1 else None
+            return Tensor(made_by="item", graph=one.graph, device=one.device, fresh=one.fresh, rank=rank)
         case Unknown():
             return item(m, one, None, node)
     return Unknown(origin="item")
@@ -522,11 +606,11 @@ def element_of(m: Machine, over: Value, node: Any) -> Value:
 
 def _try(m: Machine, node: Any) -> None:
     start = (dict(m.active.locals), dict(m.heap), list(m.tail))
-    first = len(m.root.events)
+    first, marks = len(m.root.events), _marks(m)
     run_block(m, node.body)
     during = m.root.events[first:]
     after_body = (m.active.locals, m.heap, m.tail)
-    ends: list[tuple[dict[str, Value], dict[tuple[Value, str], Value], list[Any]]] = []
+    ends: list[State] = []
     if not m.dead:
         if node.orelse is not None:
             run_block(m, node.orelse.body)
@@ -541,21 +625,60 @@ def _try(m: Machine, node: Any) -> None:
         run_block(m, handler.body)
         if not m.dead:
             ends.append((m.active.locals, m.heap, m.tail))
-    if not node.handlers and not ends and after_body[2]:
-        ends.append(after_body)
     m.active.locals, m.heap = start[0], start[1]
     m.merge(ends)
-    if node.finalbody is not None:
-        if m.dead:
-            returns = m.active.returns
-            if returns and returns[-1][2]:  # every way out returns: the clean-up still runs before the caller goes on
-                value, heap, tail = returns.pop()
-                m.heap, m.tail = heap, tail
-                run_block(m, node.finalbody.body)
-                returns.append((value, m.heap, m.tail))
-                m.tail = []
-        else:
-            run_block(m, node.finalbody.body)
+    if node.finalbody is None:
+        return
+    if m.dead and not _left(m, marks):  # it ends in an error that is not caught here
+        m.merge([start, (dict(after_body[0]), dict(after_body[1]), during)] if during else [start])
+        run_block(m, node.finalbody.body)
+        m.tail = []
+        return
+    _clean_up(m, marks, join_maps([start[0], after_body[0]]), lambda: run_block(m, node.finalbody.body))
+
+
+_Marks = tuple[int, int, int]
+
+
+def _marks(m: Machine) -> _Marks:
+    """How many returns, breaks and continues are on their way now: those that come later leave what begins here."""
+    run = m.runs[-1] if m.runs else LoopRun()
+    return len(m.active.returns), len(run.breaks), len(run.continues)
+
+
+def _left(m: Machine, marks: _Marks) -> bool:
+    """True when something between `marks` and here returns, breaks or continues."""
+    return _marks(m) != marks
+
+
+def _clean_up(m: Machine, marks: _Marks, names: dict[str, Value], action: Callable[[], None]) -> None:
+    """Lets `action` happen on every way out of a block: where it ends, and before each way of leaving it early."""
+    if not m.dead:
+        action()
+    if not _left(m, marks):
+        return
+    end, grad = (m.active.locals, m.heap, m.tail), m.grad
+
+    def leave(ways: list[State]) -> State:
+        m.active.locals = {}
+        m.merge(ways)
+        m.active.locals = dict(names)
+        action()
+        return m.active.locals, m.heap, m.tail
+
+    returns = m.active.returns[marks[0] :]
+    if returns:
+        del m.active.returns[marks[0] :]
+        _, heap, tail = leave([({}, heap, tail) for _, heap, tail in returns])
+        if tail:
+            m.active.returns.append((choice([value for value, _, _ in returns]), heap, tail))
+    if m.runs:
+        for kind, mark in ((m.runs[-1].breaks, marks[1]), (m.runs[-1].continues, marks[2])):
+            ways = kind[mark:]
+            if ways:
+                names = join_maps([way[0] for way in ways])
+                kind[mark:] = [state] if (state := leave(ways))[2] else []
+    (m.active.locals, m.heap, m.tail), m.grad = end, grad
 
 
 def _with(m: Machine, node: cst.With) -> None:
@@ -581,15 +704,45 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
     value = ev(m, expression)
     saved, default = m.grad, m.default_device
     one = only(value)
+    bound = value
     if isinstance(one, Device):
         m.default_device = one
     if isinstance(one, GradContext):
         m.grad = one.mode or Grad.UNKNOWN
-    elif isinstance(one, (Unknown, Instance)) and _may_switch_gradients(expression):
-        m.grad = Grad.UNKNOWN if m.grad is not Grad.OFF else m.grad
-    _bind_as(m, first, value, node)
+    elif isinstance(one, (Unknown, Instance)):
+        bound = _entered(m, one, expression)
+        if _may_switch_gradients(expression):
+            m.grad = Grad.UNKNOWN if m.grad is not Grad.OFF else m.grad
+    marks = _marks(m)
+    _bind_as(m, first, bound, node)
     _with_items(m, node, rest)
+    if isinstance(one, (Unknown, Instance)) and (matters(one) or _left(m, marks)):
+        _clean_up(m, marks, m.active.locals, lambda: _leave(m, one, expression))
     m.grad, m.default_device = saved, default
+
+
+def _entered(m: Machine, manager: Unknown | Instance, node: Any) -> Value:
+    """What `with manager as x` binds, its `__enter__` followed where the class is of this file."""
+    if isinstance(manager, Instance) and manager.cls is not None:
+        method = manager.cls.method("__enter__")
+        if method is not None:
+            return enter(m, Function(name="__enter__", info=method, receiver=manager), [], {}, node)
+        if not manager.cls.closed:
+            m.unknown_call(node, "__enter__", [manager])
+    return manager
+
+
+def _leave(m: Machine, manager: Unknown | Instance, node: Any) -> None:
+    """The `with` of a manager ends: what it was given may be changed again."""
+    if isinstance(manager, Instance) and manager.cls is not None:
+        method = manager.cls.method("__exit__")
+        if method is not None:
+            error: list[Value] = [Literal(value=None) for _ in range(3)]
+            enter(m, Function(name="__exit__", info=method, receiver=manager), error, {}, node)
+        elif not manager.cls.closed:
+            m.unknown_call(node, "__exit__", [manager])
+    else:
+        m.unknown_call(node, "__exit__", [manager])
 
 
 def _may_switch_gradients(expression: Any) -> bool:
@@ -606,8 +759,10 @@ def _bind_as(m: Machine, item_: cst.WithItem, value: Value, node: Any) -> None:
 
 
 def _own_context_manager(m: Machine, expression: cst.Call) -> Function | None:
-    if not isinstance(expression.func, (cst.Name, cst.Attribute)):
-        return None
+    from torchlint.semantics.calls import plain_spelling
+
+    if not plain_spelling(expression.func):
+        return None  # evaluated once only
     value = only(ev(m, expression.func))
     if isinstance(value, Function) and value.info is not None and decoration(m, value.info).is_context:
         return value
@@ -641,31 +796,85 @@ def _run_context_manager(m: Machine, manager: Function, expression: cst.Call, bo
     if not m.quiet:
         m.entered.add(info)
     yielded = False
+    goes_on = True
+    marks = _marks(m)
 
     def at_yield(value: Value) -> None:
-        nonlocal yielded
+        nonlocal yielded, goes_on
         if yielded:  # a second yield on another path: the body was followed already
             return
         yielded = True
         inside = (m.active, m.statement, m.suite, m.runs)
         m.active, m.statement, m.suite, m.runs = caller, statement, suite, runs
         body(value)
+        goes_on = not m.dead
+        if _left(m, marks):  # what comes after the `yield` happens on those ways too
+            left = _leaving(m, marks)
+            m.heap = join_heaps([heap for heap, _ in [*left, (m.heap, m.tail)]])
+            m.tail = unique(event for tail in [m.tail, *(tail for _, tail in left)] for event in tail)
         m.active, m.statement, m.suite, m.runs = inside
 
     activation.on_yield = at_yield
     run(m, activation, lambda: bind(m, activation, given, arguments.keywords, arguments.starred), decoration(m, info))
+    if not yielded:  # it hands out another's generator
+        body(Unknown(origin="call"))
+    elif _left(m, marks):
+        _relocate(m, marks)
+        if not goes_on:
+            m.tail = []
+
+
+def _leaving(m: Machine, marks: _Marks) -> list[tuple[Heap, list[Event]]]:
+    """The heap and the last events of every way of leaving since `marks`."""
+    found = [(heap, tail) for _, heap, tail in m.active.returns[marks[0] :]]
+    if m.runs:
+        for kind, mark in ((m.runs[-1].breaks, marks[1]), (m.runs[-1].continues, marks[2])):
+            found.extend((heap, tail) for _, heap, tail in kind[mark:])
+    return found
+
+
+def _relocate(m: Machine, marks: _Marks) -> None:
+    """Every way of leaving since `marks` goes on from here."""
+    m.active.returns[marks[0] :] = [(value, m.heap, m.tail) for value, _, _ in m.active.returns[marks[0] :]]
+    if m.runs:
+        for kind, mark in ((m.runs[-1].breaks, marks[1]), (m.runs[-1].continues, marks[2])):
+            kind[mark:] = [(names, m.heap, m.tail) for names, _, _ in kind[mark:]]
 
 
 def _match(m: Machine, node: cst.Match) -> None:
-    ev(m, node.subject)
+    subject = ev(m, node.subject)
     arms: list[Callable[[], None]] = []
     total = False
     for case in node.cases:
-        arms.append(lambda case=case: run_block(m, case.body))  # type: ignore[misc]
+        arms.append(partial(_case, m, case, subject))
         total = total or (isinstance(case.pattern, cst.MatchAs) and case.pattern.pattern is None and case.guard is None)
     if not total:
         arms.append(lambda: None)
     m.branch(arms)
+
+
+def _case(m: Machine, case: cst.MatchCase, subject: Value) -> None:
+    stack: list[Any] = [case.pattern]
+    while stack:
+        one = stack.pop()
+        match one:
+            case cst.MatchAs(name=cst.Name(value=name), pattern=pattern):
+                bind_name(m, name, subject if one is case.pattern and pattern is None else _part(subject))
+            case cst.MatchStar(name=cst.Name(value=name)) | cst.MatchMapping(rest=cst.Name(value=name)):
+                bind_name(m, name, _part(subject))
+        stack.extend(children(one))
+    if case.guard is None:
+        run_block(m, case.body)
+        return
+    ev(m, case.guard)
+    m.branch([partial(run_block, m, case.body), lambda: None])
+
+
+def _part(whole: Value) -> Unknown:
+    part = Unknown(origin="item", graph=graph_of(whole), holds=matters(whole))
+    for one in whole.options():
+        link(part, one)
+    return part
 
 
 _STATEMENTS: dict[type, Callable[[Machine, Any], None]] = {

@@ -19,6 +19,7 @@ from torchlint.facts import (
     Function,
     FunctionInfo,
     Grad,
+    GradContext,
     Instance,
     Loader,
     Module,
@@ -75,6 +76,8 @@ def _read_decorators(m: Machine, info: FunctionInfo) -> Decoration:
             grad = Grad.OFF if not arguments else _first_constant(arguments)
         elif path in vocabulary.ENABLE_GRAD:
             grad = Grad.ON
+        elif isinstance(known := only(_named(m, decorator.decorator)), GradContext):
+            grad = known.mode or Grad.UNKNOWN
         elif path in vocabulary.SET_GRAD:
             grad = Grad.UNKNOWN
         elif last in ("property", "cached_property"):
@@ -90,6 +93,10 @@ def _read_decorators(m: Machine, info: FunctionInfo) -> Decoration:
             if any(word in last.lower() for word in vocabulary.PROJECT_NO_GRAD_WORDS):
                 grad = Grad.UNKNOWN
     return Decoration(grad, flags["property"], flags["static"], flags["class"], flags["context"], flags["opaque"])
+
+
+def _named(m: Machine, node: Any) -> Value | None:
+    return m.lookup(node.value) if isinstance(node, cst.Name) else None
 
 
 def _first_constant(arguments: Any) -> Grad:
@@ -133,7 +140,7 @@ def enter(
     if function.receiver is not None and not decoration(m, info).is_static:
         arguments = [function.receiver, *arguments]
         given.append(function.receiver)
-    if info not in m.relevant and not any(matters(a) for a in given):
+    if info not in m.relevant and isinstance(info.node, cst.FunctionDef) and not any(matters(a) for a in given):
         return Unknown(origin="call", graph=frozenset().union(*(graph_of(a) for a in given)) if given else frozenset())
     recursive = any(frame.function is info for frame in m.active.frame.stack())
     if m.active.frame.depth >= DEPTH_LIMIT or recursive or m.exhausted:

@@ -53,6 +53,7 @@ CHOICE_LIMIT = 8
 NESTING_LIMIT = 6  # how deep containers are looked into; a list can hold itself
 
 Heap = dict[tuple[Value, str], Value]
+State = tuple[dict[str, Value], Heap, list[Event]]  # variables, attributes, and the events that happened last
 
 
 @dataclass(slots=True, eq=False)
@@ -73,8 +74,8 @@ class Activation:
 class LoopRun:
     """The loop that `break` and `continue` concern."""
 
-    continues: list[Event] = field(default_factory=list)
-    breaks: list[tuple[dict[str, Value], Heap, list[Event]]] = field(default_factory=list)
+    continues: list[State] = field(default_factory=list)
+    breaks: list[State] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +98,7 @@ class Machine:
     statement: Any = None
     suite: Any = None
     steps: int = 0
+    forks: int = 0  # how many branches and loops the program is in: what it does to shared names may not happen
     entered: set[FunctionInfo] = field(default_factory=set)  # functions followed into from a call
     constructed: set[Value] = field(default_factory=set)
     promoted: dict[Value, Value] = field(default_factory=dict)  # unknown values that use or name has since typed
@@ -183,20 +185,22 @@ class Machine:
     def branch(self, arms: Iterable[Callable[[], None]]) -> None:
         """Runs each arm from here and joins where they end."""
         locals_, heap, tail, grad = self.active.locals, self.heap, self.tail, self.grad
-        ends: list[tuple[dict[str, Value], Heap, list[Event]]] = []
+        ends: list[State] = []
         grads: list[Grad] = []
+        self.forks += 1
         for arm in arms:
             self.active.locals, self.heap, self.tail, self.grad = dict(locals_), dict(heap), list(tail), grad
             arm()
             if self.tail:
                 ends.append((self.active.locals, self.heap, self.tail))
                 grads.append(self.grad)
+        self.forks -= 1
         self.active.locals, self.heap, self.grad = locals_, heap, grad
         self.merge(ends)
         if grads:
             self.grad = grads[0] if all(g is grads[0] for g in grads) else Grad.UNKNOWN
 
-    def merge(self, ends: list[tuple[dict[str, Value], Heap, list[Event]]]) -> None:
+    def merge(self, ends: list[State]) -> None:
         """Goes on from all of `ends` together; none: nothing gets on from here."""
         if not ends:
             self.tail = []
@@ -272,6 +276,22 @@ def matters(value: Value, depth: int = 0) -> bool:
             case _:
                 pass
     return False
+
+
+def unplace(m: Machine, value: Value) -> None:
+    """From here on nobody knows on which device a module is that `value` is, or is part of."""
+    seen: set[int] = set()
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Module):
+            m.heap[(one, "$device")] = Unknown(origin="device")
+        todo.extend(one.holders)
+        if isinstance(one, Choice):
+            todo.extend(one.alternatives)
 
 
 def link(value: Value, holder: Value) -> None:
