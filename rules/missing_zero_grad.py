@@ -128,7 +128,9 @@ def _stale(root: Root, step: OptimizerStep) -> Backward | None:
         return state
 
     met = walk(step.next, "used", after, lambda event: event.inside(loop))
-    return backwards[0] if met.get(step) == {"stale"} else None
+    states = met.get(step, set())
+    # "used" again: a round without a backward, such as the next optimizer of a list
+    return backwards[0] if "stale" in states and states <= {"stale", "used"} else None
 
 
 def _loop(root: Root, step: OptimizerStep) -> tuple[Loop | None, list[Backward]]:

@@ -54,7 +54,7 @@ from torchlint.facts import (
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item
 from torchlint.semantics.flow import element_of, set_attribute, unpack
-from torchlint.semantics.functions import decoration, enter
+from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import Machine, choice, graph_of, link, matters, unplace
 
 
@@ -514,11 +514,16 @@ def _module_method(
                 if name == "register_buffer" or name == "register_parameter":
                     value = _registered(m, node, value)
                 for one in receiver.options():
+                    previous = registered_before(m, one, attr) if attr else None
                     if attr:
                         m.heap[(one, attr)] = value
                     for option in value.options():
                         link(option, one)
-                    m.emit(AttributeSet(*m.at(node), owner=one, attribute=attr, value=value, registers=True))
+                    m.emit(
+                        AttributeSet(
+                            *m.at(node), owner=one, attribute=attr, value=value, previous=previous, registers=True
+                        )
+                    )
             return Unknown(origin="call")
         case "modules" | "children" | "named_modules" | "named_children":
             inner = Unknown(origin="item", holds=True)

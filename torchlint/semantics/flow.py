@@ -37,8 +37,8 @@ from torchlint.facts import (
     ZeroGrad,
     only,
 )
-from torchlint.semantics.expressions import attribute, combine, decided, device_of, ev, item
-from torchlint.semantics.functions import construct, decoration, enter
+from torchlint.semantics.expressions import combine, decided, device_of, ev, item
+from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import (
     Heap,
     LoopRun,
@@ -180,13 +180,7 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
     for one in owner.options():
         if isinstance(one, (Literal, Api)):
             continue
-        previous = m.field_of(one, name)
-        if previous is None and isinstance(one, Module):
-            if one.cls is not None:
-                construct(m, one)
-                previous = m.field_of(one, name)
-            elif not one.api or name in ("weight", "bias"):
-                previous = attribute(m, one, name, node)
+        previous = registered_before(m, one, name)
         if not value.name and not isinstance(value, Api):
             value.name = f"{one.name}.{name}" if one.name else name
         for part in value.options():

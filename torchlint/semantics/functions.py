@@ -374,6 +374,21 @@ def construct(m: Machine, owner: Module | Instance) -> None:
         m.fields.setdefault(holder, {})[name] = value
 
 
+def registered_before(m: Machine, owner: Value, name: str) -> Value | None:
+    """What an attribute held before it is set, as far as that can be seen."""
+    previous = m.field_of(owner, name)
+    if previous is not None or not isinstance(owner, Module):
+        return previous
+    if owner.cls is not None:
+        construct(m, owner)
+        return m.field_of(owner, name)
+    if not owner.api or name in ("weight", "bias"):
+        from torchlint.semantics.expressions import attribute
+
+        return attribute(m, owner, name, None)
+    return None
+
+
 def self_of(m: Machine, cls: ClassInfo) -> Value:
     """The object on which a class's methods are followed when nobody in sight builds one."""
     known = m.selves.get(cls)
