@@ -52,7 +52,7 @@ from torchlint.facts import (
     only,
 )
 from torchlint.semantics import vocabulary as words
-from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item
+from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
 from torchlint.semantics.flow import element_of, set_attribute, unpack
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import Machine, choice, graph_of, link, matters, unplace
@@ -481,7 +481,7 @@ def _module_method(
             return receiver
         case "train":
             mode = arguments.get(0, "mode")
-            one = only(mode) if mode is not None else Literal(value=True)
+            one = settled(mode) if mode is not None else Literal(value=True)
             training = bool(one.value) if isinstance(one, Literal) else None
             m.emit(ModeSet(*m.at(node), module=receiver, training=training, spelling=_receiver_spelling(node)))
             return receiver
@@ -1219,14 +1219,14 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
     last = path.rsplit(".", 1)[1]
     match path:
         case "torch.no_grad" | "torch.inference_mode":
-            mode = only(arguments.get(0, "mode")) if arguments.all() else Literal(value=True)
+            mode = settled(arguments.get(0, "mode")) if arguments.all() else Literal(value=True)
             return GradContext(
                 mode=(Grad.OFF if mode.value else Grad.DEFAULT) if isinstance(mode, Literal) else Grad.UNKNOWN
             )
         case "torch.enable_grad":
             return GradContext(mode=Grad.ON)
         case "torch.set_grad_enabled":
-            flag = only(arguments.get(0, "mode"))
+            flag = settled(arguments.get(0, "mode"))
             switched = (Grad.ON if flag.value else Grad.OFF) if isinstance(flag, Literal) else Grad.UNKNOWN
             if discarded:
                 m.emit(GradSwitched(*m.at(node), mode=switched))

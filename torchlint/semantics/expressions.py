@@ -34,7 +34,7 @@ from torchlint.facts import (
 )
 from torchlint.semantics.machine import Machine, choice, graph_of, link, matters
 from torchlint.semantics.vocabulary import TENSOR_HINTS
-from torchlint.semantics.walk import children
+from torchlint.semantics.walk import children, words_of
 
 _BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
 _CONSTANTS = {"True": True, "False": False, "None": None}
@@ -359,13 +359,12 @@ def joined_device(operands: list[Value]) -> Device | None:
 
 def _unary(m: Machine, node: cst.UnaryOperation) -> Value:
     value = ev(m, node.expression)
-    one = only(value)
     if isinstance(node.operator, cst.Not):
-        if isinstance(one, Literal):
-            return Literal(value=not one.value)
-        return Unknown(origin="operation")
-    if isinstance(one, Tensor):
+        outcome = truth(value)
+        return Unknown(origin="operation") if outcome is None else Literal(value=not outcome)
+    if isinstance(only(value), Tensor):
         return combine(m, node, [value], "unary")
+    one = settled(value)
     if isinstance(one, Literal) and isinstance(node.operator, cst.Minus) and isinstance(one.value, (int, float)):
         return Literal(value=-one.value)
     return Unknown(origin="operation", graph=graph_of(value))
@@ -376,7 +375,7 @@ def _comparison(m: Machine, node: cst.Comparison) -> Value:
     values = [left]
     values.extend(ev(m, c.comparator) for c in node.comparisons)
     if len(values) == 2:
-        one, other = only(values[0]), only(values[1])
+        one, other = settled(values[0]), settled(values[1])
         operator = node.comparisons[0].operator
         if isinstance(one, Literal) and isinstance(other, Literal):
             match operator:
@@ -394,7 +393,7 @@ def _comparison(m: Machine, node: cst.Comparison) -> Value:
                     return Literal(value=False)
                 case cst.IsNot():
                     return Literal(value=True)
-        if isinstance(operator, _ELEMENTWISE) and (isinstance(one, Tensor) or isinstance(other, Tensor)):
+        if isinstance(operator, _ELEMENTWISE) and any(isinstance(only(v), Tensor) for v in values):
             result = combine(m, node, values, "compare")
             if isinstance(result, Tensor):
                 result.graph = frozenset()
@@ -419,11 +418,14 @@ def _boolean(m: Machine, node: cst.BooleanOperation) -> Value:
     return ev(m, node.right)
 
 
+def settled(value: Value | None) -> Value | None:
+    """`value` unless it has alternatives or may yet get some, as a variable does that the loop around binds again."""
+    return None if type(value) is Choice else value
+
+
 def truth(value: Value) -> bool | None:
     """Whether a value counts as true, where that is certain."""
-    if type(value) is Choice:
-        return None  # several paths, or a variable that the loop around may yet change
-    match value:
+    match settled(value):
         case Literal(value=constant):
             return bool(constant)
         case Module() | Optimizer() | Loader() | Function() | Instance(cls=None):
@@ -530,6 +532,7 @@ def _lambda(m: Machine, node: cst.Lambda) -> Value:
         info = FunctionInfo(
             name="<lambda>",
             site=Site(node, m.statement, m.suite),
+            words=words_of(node.body),
             parameters=tuple(p.name.value for p in node.params.params),
             node=node,
             outer=m.active.info,
@@ -547,11 +550,13 @@ def _comprehension(m: Machine, node: Any) -> Value:
 
 
 def _formatted(m: Machine, node: cst.FormattedString) -> Value:
-    for part in node.parts:
-        if isinstance(part, cst.FormattedStringExpression) and not isinstance(
-            part.expression, (cst.Name, cst.Attribute)
-        ):
-            ev(m, part.expression)
+    parts: list[Any] = list(node.parts)
+    while parts:
+        part = parts.pop(0)
+        if isinstance(part, cst.FormattedStringExpression):
+            if not isinstance(part.expression, (cst.Name, cst.Attribute)):
+                ev(m, part.expression)
+            parts[:0] = part.format_spec or ()
     return Unknown(origin="string")
 
 

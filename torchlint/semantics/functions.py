@@ -144,7 +144,7 @@ def enter(
         return Unknown(origin="call", graph=frozenset().union(*(graph_of(a) for a in given)) if given else frozenset())
     recursive = any(frame.function is info for frame in m.active.frame.stack())
     if m.active.frame.depth >= DEPTH_LIMIT or recursive or m.exhausted:
-        m.unknown_call(node, info.name, given)
+        m.unknown_call(node, info.name, [*given, *m.free_values(function)])
         return Unknown(origin="call", holds=any(matters(a) for a in given))
     if not m.quiet:
         m.entered.add(info)

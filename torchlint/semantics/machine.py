@@ -251,8 +251,33 @@ class Machine:
     def unknown_call(self, node: Any, callee: str, arguments: list[Value]) -> None:
         """Tells that code out of sight was handed something that matters."""
         handed = [a for a in arguments if matters(a)]
+        for one in [o for a in handed for o in a.options() if isinstance(o, Function)]:
+            handed.extend(self.free_values(one))  # it may be called there
         if handed:
             self.emit(UnknownCall(*self.at(node), callee=callee, arguments=handed))
+
+    def free_values(self, function: Function) -> list[Value]:
+        """What a function acts on without being given it: its receiver, what it takes from around itself."""
+        found: list[Value] = []
+        seen: set[FunctionInfo | None] = set()
+        todo = [function]
+        while todo:
+            one = todo.pop()
+            if one.receiver is not None:
+                found.append(one.receiver)
+            if one.info is None or one.info in seen:
+                continue
+            seen.add(one.info)
+            around: Activation | None = self.closures.get(one, self.module)
+            while around is not None:
+                for word in one.info.words & around.locals.keys():
+                    for option in around.locals[word].options():
+                        if isinstance(option, Function):
+                            todo.append(option)
+                        elif matters(option):
+                            found.append(self.promoted.get(option, option))
+                around = around.outer
+        return found
 
 
 def matters(value: Value, depth: int = 0) -> bool:

@@ -278,6 +278,18 @@ def _bound(target: Any, names: set[str]) -> None:
             _bound(value, names)
 
 
+def words_of(node: cst.CSTNode) -> frozenset[str]:
+    """Every identifier below `node`."""
+    words: set[str] = set()
+    stack: list[Any] = [node]
+    while stack:
+        one = stack.pop()
+        if type(one) is cst.Name:
+            words.add(one.value)
+        stack.extend(children(one))
+    return frozenset(words)
+
+
 def uses_of(node: cst.CSTNode) -> dict[str, set[str]]:
     """How each plain name below `node` is used: the attributes taken from it, "()" when called, "[]" when indexed."""
     found: dict[str, set[str]] = {}
