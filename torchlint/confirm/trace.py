@@ -98,10 +98,13 @@ class Recorder:
         self._sink = sink
         self._limit = limit
         self.listeners: list[Callable[[Event], None]] = []
+        self._wanted = 1  # how many want every step looked at
         self._resting = False
         self._sights: dict[tuple[Any, ...], int] = {}
         self._pretended = PretendedAccelerator(self._pretended_error) if pretend else None
         self._max_steps = max_steps
+        self.stop: Callable[[], BaseException] = EnoughSteps  # what is raised at the step limit
+        self.stopped = False  # it has been
         self._process, self._thread = os.getpid(), threading.get_ident()
         self._numbers = 0
         self._busy = False  # in a module, a backward pass, or the trace's own work: what happens inside is not an event
@@ -141,6 +144,24 @@ class Recorder:
         """The thread whose work is recorded."""
         return self._thread
 
+    @property
+    def steps(self) -> int:
+        """How many optimizer steps there were."""
+        return self._total_steps
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether what happens now is not the program's own doing, or not in its main thread."""
+        return self._elsewhere() or os.getpid() != self._process
+
+    def trained(self) -> list[nn.Module]:
+        """The modules that were called with gradients, as far as they live."""
+        return [module for module in (one() for one in self._trained.values()) if module is not None]
+
+    def held(self) -> set[int]:
+        """The ids of the parameters that the optimizers have."""
+        return self._held()
+
     def know(self, thing: nn.Module | torch.optim.Optimizer) -> int:
         """Takes note of a model or optimizer that was built before, and returns the number that it has in events."""
         if isinstance(thing, torch.optim.Optimizer) and all(one is not thing for one in self._live_optimizers()):
@@ -149,11 +170,16 @@ class Recorder:
         return self._identity(thing)
 
     def rest(self) -> None:
-        """From now on: nothing of what every step repeats, neither its gradients nor forwards seen often before."""
-        self._resting = True
+        """Takes back one wish for every step, at first its owner's.
+
+        Without any, what each step repeats is passed over: its gradients, and forwards that were seen often before.
+        """
+        self._wanted -= 1
+        self._resting = self._wanted <= 0
 
     def wake(self) -> None:
-        """Looks at everything again. What gradients hold already counts as clean; call it right after a step."""
+        """One more wish to see every step. What gradients hold then counts as clean: call it right after a step."""
+        self._wanted += 1
         if self._resting:
             self._resting, self._ledger, self._balance = False, Ledger(), None
 
@@ -473,7 +499,8 @@ class Recorder:
                 self._safely(self._tell_step, optimizer)
         self._total_steps += 1
         if self._max_steps is not None and self._total_steps >= self._max_steps:
-            raise EnoughSteps
+            self.stopped = True
+            raise self.stop()
 
     def _tell_step(self, optimizer: torch.optim.Optimizer) -> None:
         balance = self._balance or Balance()
