@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,20 +67,42 @@ def test_a_crash_outside_the_rules_costs_one_file_only(tmp_path: Path, monkeypat
     assert two.findings == ()
 
 
-def _die(path: str) -> Record:
-    if "bomb" in path:
-        os._exit(9)
-    return Record(path)
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the bomb is only inherited by a fork")
+def test_a_process_that_dies_costs_one_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bomb(worker: run.Worker, path: str) -> Record:
+        if "bomb" in path:
+            os._exit(9)
+        return Record(path)
 
-
-def test_a_process_that_dies_costs_one_file_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "PAYS_FROM", 0)
-    monkeypatch.setattr(run, "_file", _die)
-    paths = ["a.py", "bomb.py", "c.py", "d.py"]
+    monkeypatch.setattr(run.Worker, "file", bomb)
+    paths = ["a.py", "bomb.py", *(f"c{number}.py" for number in range(30))]
     records = run.run(paths, plan(jobs=2)).records
     assert [record.filename for record in records] == paths
-    assert [[one.code for one in record.findings] for record in records] == [[], ["internal-error"], [], []]
+    assert [record.filename for record in records if record.findings] == ["bomb.py"]
+    assert [one.code for one in records[1].findings] == ["internal-error"]
     assert Report(plan(), records).exit_code == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
+def test_an_interruption_ends_every_process_at_once(tmp_path: Path) -> None:
+    source = (FIXTURES / "missing_zero_grad" / "bad.py").read_text()
+    for number in range(80):
+        (tmp_path / f"{number}.py").write_text("\n".join([source] * 30))
+    done = subprocess.Popen(
+        [sys.executable, "-m", "torchlint", "-v", "-j2", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(FIXTURES.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stderr is not None
+    assert "checks" in done.stderr.readline()  # from here on files are read
+    time.sleep(0.5)
+    assert done.poll() is None, "too fast to be interrupted"
+    done.send_signal(signal.SIGINT)
+    out, err = done.communicate(timeout=20)
+    assert (done.returncode, out, "Traceback" in err) == (130, "", False)
 
 
 class TestFixing:

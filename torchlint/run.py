@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,14 +98,22 @@ def _records(paths: Sequence[str], plan: Plan) -> Iterator[Record]:
         yield from map(worker.file, paths)
         return
 
+    import multiprocessing
     from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 
+    size = max(1, min(8, len(paths) // (jobs * 4)))
     done = 0
     try:
         with ProcessPoolExecutor(jobs, initializer=_start, initargs=(plan,)) as pool:
-            for record in pool.map(_file, paths, chunksize=max(1, min(8, len(paths) // (jobs * 4)))):
-                yield record
-                done += 1
+            try:
+                for part in [pool.submit(_files, paths[at : at + size]) for at in range(0, len(paths), size)]:
+                    for record in part.result():
+                        yield record
+                        done += 1
+            except KeyboardInterrupt:
+                for process in multiprocessing.active_children():
+                    process.terminate()  # or leaving the pool would wait for all that is queued
+                raise
     except BrokenProcessPool:
         yield from _one_by_one(paths[done:], plan)
 
@@ -116,7 +125,7 @@ def _one_by_one(paths: Sequence[str], plan: Plan) -> Iterator[Record]:
     for path in paths:
         try:
             with ProcessPoolExecutor(1, initializer=_start, initargs=(plan,)) as pool:
-                record = pool.submit(_file, path).result()
+                (record,) = pool.submit(_files, [path]).result()
         except BrokenProcessPool:
             message = "the process that checked this file died, perhaps for want of memory; exclude the file to go on"
             record = Record(path, (builtin.file_error("internal-error", message, path),))
@@ -141,12 +150,13 @@ _worker: Worker | None = None  # of this process, when it is one of several
 
 def _start(plan: Plan) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interruption is the first process's to handle
     _worker = Worker(plan)
 
 
-def _file(path: str) -> Record:
+def _files(paths: Sequence[str]) -> list[Record]:
     assert _worker is not None
-    return _worker.file(path)
+    return [_worker.file(path) for path in paths]
 
 
 class Worker:
