@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.SUSPICIOUS
-words = [{"forward"}, {"device", "cuda", ".to("}, {"torch"}]
+words = [{"forward"}, {"nn", "Module"}, {"torch"}]
 fixable = "sometimes"
 accelerator = True  # its proof needs one, or the pretence of one
 
