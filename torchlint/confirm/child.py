@@ -8,7 +8,9 @@ with one line: importing torch costs more than most programs that it is asked to
 from __future__ import annotations
 
 import atexit
+import builtins
 import contextlib
+import importlib.machinery
 import json
 import os
 import random
@@ -63,7 +65,8 @@ def run(job: Job) -> int:
         stopped = False
         try:
             code = compile(script.read_bytes(), str(script), "exec", dont_inherit=True)
-            main = _become(script, job.argv)
+            main = become(str(script), job.argv, script)
+            sys.path[0] = str(script.parent)  # where -m had put the folder that this process was started in
             if job.seed is not None:
                 _seed(job.seed)
             with recorder.installed():
@@ -72,10 +75,10 @@ def run(job: Job) -> int:
         except EnoughSteps:
             status, stopped = 0, True
         except SystemExit as leaving:
-            status = _status(leaving)
+            status = exit_status(leaving)
         except BaseException as error:  # the program's own failure is reported as such, whatever it is
             recorder.raised(error)
-            _print_as_python_would(error)
+            print_as_python_would(error)
             status = 130 if isinstance(error, KeyboardInterrupt) else 1
         cuda: Any = torch.cuda
         device = "pretend-cuda" if job.pretend else cuda.get_device_name() if cuda.is_initialized() else "cpu"
@@ -83,13 +86,17 @@ def run(job: Job) -> int:
     return status
 
 
-def _become(script: Path, argv: tuple[str, ...]) -> ModuleType:
+def become(called: str, argv: tuple[str, ...], script: Path | None) -> ModuleType:
+    """Makes a new `__main__` for a program that was called so, with these arguments; `script` is its file, if one."""
     main = ModuleType("__main__")
-    main.__file__ = str(script)
-    main.__dict__["__builtins__"] = __builtins__
+    main.__dict__["__builtins__"] = builtins
+    main.__dict__["__annotations__"] = {}
+    if script is not None:
+        main.__file__ = str(script)
+        main.__loader__ = importlib.machinery.SourceFileLoader("__main__", str(script))
+        main.__dict__["__cached__"] = None
     sys.modules["__main__"] = main
-    sys.argv = [str(script), *argv]
-    sys.path[0] = str(script.parent)  # where -m had put the folder that this process was started in
+    sys.argv = [called, *argv]
     return main
 
 
@@ -103,7 +110,8 @@ def _seed(seed: int) -> None:
         numpy.random.seed(seed)
 
 
-def _status(leaving: SystemExit) -> int:
+def exit_status(leaving: SystemExit) -> int:
+    """The status that `sys.exit` was given; a message goes to standard error, as Python does it."""
     match leaving.code:
         case None:
             return 0
@@ -114,9 +122,10 @@ def _status(leaving: SystemExit) -> int:
             return 1
 
 
-def _print_as_python_would(error: BaseException) -> None:
-    """The traceback without the trace's own frames in it."""
-    traceback.print_exception(type(error), error, _without_ours(error.__traceback__))
+def print_as_python_would(error: BaseException) -> None:
+    """The traceback without the trace's own frames in it, by the program's own hook where it has one."""
+    error.__traceback__ = _without_ours(error.__traceback__)  # hooks look there, whatever else they are given
+    sys.excepthook(type(error), error, error.__traceback__)
 
 
 def _without_ours(chain: TracebackType | None) -> TracebackType | None:

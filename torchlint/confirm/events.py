@@ -16,11 +16,20 @@ from typing import Any, TypeVar
 
 @dataclass(slots=True, frozen=True)
 class Place:
-    """A line of the user's own code: the innermost frame that is neither torch's nor a library's."""
+    """A line of the user's own code: the innermost frame that is neither torch's nor a library's.
+
+    `callers` are the user's lines that led there, the nearest first: (file, line).
+    """
 
     file: str = ""
     line: int = 0
     function: str = ""
+    callers: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def read(cls, values: dict[str, Any]) -> Place:
+        """The place that was written as JSON."""
+        return cls(**{**values, "callers": tuple((file, line) for file, line in values.get("callers", ()))})
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.file else "?"
@@ -190,6 +199,56 @@ class Iterated(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class EpochCut(Event):
+    """The rest of an iteration over a DataLoader was left out, so that what comes after it is reached."""
+
+    loader: int
+    batches: int  # that it had given by then
+
+
+@dataclass(slots=True, frozen=True)
+class Still:
+    """A parameter of a trained module that has not moved since its first backward pass."""
+
+    name: str
+    elements: int
+    frozen: bool
+    held: bool  # some optimizer has it
+    gradient: bool
+
+
+@dataclass(slots=True, frozen=True)
+class ParameterMotion(Event):
+    """Which parameters of the trained modules have not moved, `step` optimizer steps into the run."""
+
+    step: int
+    parameters: int
+    unmoved: tuple[Still, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Loaded(Event):
+    """The program imported a file of the project. `copy` is what was in it then."""
+
+    file: str
+    copy: str
+
+
+@dataclass(slots=True, frozen=True)
+class Spawned(Event):
+    """The program started another process, in which nothing is traced."""
+
+    command: str
+
+
+@dataclass(slots=True, frozen=True)
+class NotStarted(Event):
+    """The program cannot be run as asked for: the message says why, and what to do."""
+
+    message: str
+
+
+@dataclass(slots=True, frozen=True)
 class Untraced(Event):
     """The trace could not look at something: a measurement is missing, the program went on."""
 
@@ -267,9 +326,11 @@ def decode(line: str) -> Event:
     try:
         name, values = json.loads(line)
         kind = KINDS[name]
-        values |= {key: Place(**values[key]) for key in ("place", "inner") if key in values}
+        values |= {key: Place.read(values[key]) for key in ("place", "inner") if key in values}
         if "orphans" in values:
             values["orphans"] = tuple(Orphan(**one) for one in values["orphans"])
+        if kind is ParameterMotion:
+            values["unmoved"] = tuple(Still(**one) for one in values["unmoved"])
         return kind(**{key: _tuple(value) for key, value in values.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not an event: {line[:80]!r}") from error

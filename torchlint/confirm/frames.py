@@ -8,11 +8,13 @@ import itertools
 import os
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
 from torchlint.confirm.events import Place
 
+CALLERS = 6  # that a place remembers
 _HERE = str(Path(__file__).resolve().parent)
 _LIBRARIES = tuple(
     os.path.normcase(path) + os.sep
@@ -36,9 +38,18 @@ def user_place(frame: FrameType | None = None) -> Place:
     while one is not None:
         code = one.f_code
         if is_users(code.co_filename):
-            return Place(code.co_filename, one.f_lineno, code.co_name)
+            return Place(code.co_filename, one.f_lineno, code.co_name, tuple(_callers(one.f_back)))
         one = one.f_back
     return Place()
+
+
+def _callers(frame: FrameType | None) -> Iterator[tuple[str, int]]:
+    left = CALLERS
+    while frame is not None and left:
+        if is_users(frame.f_code.co_filename):
+            yield frame.f_code.co_filename, frame.f_lineno
+            left -= 1
+        frame = frame.f_back
 
 
 def innermost_user(traceback: TracebackType | None) -> Place:

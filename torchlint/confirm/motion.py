@@ -1,0 +1,91 @@
+"""Which parameters of the trained models never move.
+
+A parameter is looked at when its first gradients have come, and again after 1, 2, 4, 8, ... steps, so that a program
+that is killed leaves its last answer too. What is compared is torch's count of writes to the tensor and a few of its
+numbers: a copy of every parameter could cost a large model its memory.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from torchlint.confirm import events
+from torchlint.confirm.events import Event, Place
+from torchlint.confirm.trace import Recorder
+
+SAMPLE = 64  # numbers of a parameter that are compared
+
+
+@dataclass(slots=True)
+class _Seen:
+    parameter: weakref.ref[torch.Tensor]
+    name: str
+    version: int
+    sample: torch.Tensor
+
+
+class Motion:
+    """Listens to a recorder and has it write `ParameterMotion` events."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._seen: dict[int, _Seen] = {}
+        self._modules = 0
+        self._next = 1
+
+    def __call__(self, event: Event) -> None:
+        """Takes in one event."""
+        match event:
+            case events.Backward() if event.accumulates:
+                modules = self._recorder.trained()
+                if len(modules) != self._modules:
+                    self._modules = len(modules)
+                    for module in modules:
+                        self._meet(module)
+            case events.OptimizerStep() if self._recorder.steps + 1 >= self._next:
+                self._next *= 2
+                self.tell(self._recorder.steps + 1)
+
+    def tell(self, step: int) -> None:
+        """Writes down what has not moved after `step` steps."""
+        if self._seen:
+            still = tuple(self._still(self._recorder.held()))
+            self._recorder.emit(
+                events.ParameterMotion, Place(), step=step, parameters=len(self._seen), unmoved=still
+            )
+
+    def _meet(self, module: torch.nn.Module) -> None:
+        for name, parameter in module.named_parameters():
+            known = self._seen.get(id(parameter))
+            if isinstance(parameter, torch.nn.UninitializedParameter):
+                continue
+            if known is None or known.parameter() is not parameter:
+                label = f"{type(module).__name__}.{name}"
+                self._seen[id(parameter)] = _Seen(
+                    weakref.ref(parameter), label, parameter._version, _sample(parameter)
+                )
+
+    def _still(self, held: set[int]) -> Iterator[events.Still]:
+        for key, seen in self._seen.items():
+            parameter = seen.parameter()
+            if parameter is None:
+                continue
+            now = _sample(parameter)
+            if now.shape == seen.sample.shape and not torch.equal(now, seen.sample):
+                continue
+            frozen, gradient = not parameter.requires_grad, parameter.grad is not None
+            # Where few of its numbers have a gradient, as in an embedding, the sample may stand still by chance.
+            if seen.version == parameter._version or frozen or not gradient or key not in held:
+                yield events.Still(seen.name, parameter.numel(), frozen, key in held, gradient)
+
+
+def _sample(parameter: torch.Tensor) -> torch.Tensor:
+    flat = parameter.detach()
+    if flat.layout is not torch.strided:
+        return torch.zeros(0)
+    flat = flat.reshape(-1)
+    return flat[:: max(1, flat.numel() // SAMPLE)].to("cpu", copy=True)
