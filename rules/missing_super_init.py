@@ -146,7 +146,7 @@ def _hurts(cls: ClassInfo, root: Root) -> bool:
     """True when the constructor registers something, or sets anything at all on what is a module and nothing else."""
     if any(_registers(e) for e in root.of(AttributeSet)):
         return True
-    alone = cls.bases == ["torch.nn.Module"] or cls.method("forward") is not None
+    alone = (cls.closed and len(cls.bases) == 1) or cls.method("forward") is not None
     return alone and any(True for _ in root.of(AttributeSet))
 
 

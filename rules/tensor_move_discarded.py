@@ -84,7 +84,9 @@ def check(facts: Facts) -> Iterator[Finding]:
                 event.site,
                 f"the result of `{name}.{event.method}()` is thrown away",
                 f"Tensors are not changed in place by it: `{name}` is what it was before.",
-                fix=Fix(f"Assign the result to `{name}`", Safety.SAFE, (Around(event.site, before=f"{name} = "),)),
+                fix=Fix(f"Assign the result to `{name}`", Safety.SAFE, (Around(event.site, before=f"{name} = "),))
+                if event.alone
+                else None,
             )
 
 

@@ -59,7 +59,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import holdings, related
-from torchlint.facts import Collection, Evidence, Mapping, Module, OptimizerBuilt, Root, Saved, Value
+from torchlint.facts import Collection, Evidence, Literal, Mapping, Module, OptimizerBuilt, Root, Saved, Value
 from torchlint.rule import Around, Facts, Finding, Fix, Group, Safety
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _module(root: Root, value: Value) -> Module | None:
     """The module that certainly is what is saved, or is in what is saved."""
     found: Module | None = None
     for one in value.options():
+        if isinstance(one, Literal) and one.value is None:
+            continue  # not yet set
         inner = [one]
         match one:
             case Mapping(entries=entries):

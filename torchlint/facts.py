@@ -534,6 +534,7 @@ class Discarded(Event):
     receiver: Value = field(default_factory=Value)
     method: str = ""
     receiver_text: str = ""  # how the user writes it, empty when it is not a plain name or attribute
+    alone: bool = True  # the call is the whole statement
 
 
 @dataclass(slots=True, eq=False)

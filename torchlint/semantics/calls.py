@@ -807,7 +807,10 @@ def _discard(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
     text = ""
     if isinstance(node.func, cst.Attribute) and isinstance(node.func.value, (cst.Name, cst.Attribute)):
         text = _spelling(node.func.value)
-    m.emit(Discarded(*m.at(node), receiver=receiver, method=name, receiver_text=text))
+    line = m.statement if isinstance(m.statement, cst.SimpleStatementLine) else m.suite
+    smalls = line.body if isinstance(line, (cst.SimpleStatementLine, cst.SimpleStatementSuite)) else ()
+    alone = any(isinstance(small, cst.Expr) and small.value is node for small in smalls)
+    m.emit(Discarded(*m.at(node), receiver=receiver, method=name, receiver_text=text, alone=alone))
 
 
 def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: str, arguments: Arguments) -> Value:

@@ -466,7 +466,15 @@ def _subscript(m: Machine, node: cst.Subscript) -> Value:
                     ev(m, child)
     if len(node.slice) != 1:
         index = None
-    return item(m, owner, only(index) if index is not None else None, node)
+    found = item(m, owner, only(index) if index is not None else None, node)
+    if isinstance(found, Tensor) and found.rank is None and any(_keeps_dimension(e.slice) for e in node.slice):
+        found.rank = 1  # at least
+    return found
+
+
+def _keeps_dimension(part: Any) -> bool:
+    """True for a slice and for `None`, which leave or add a dimension."""
+    return not isinstance(part, cst.Index) or (isinstance(part.value, cst.Name) and part.value.value == "None")
 
 
 def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:

@@ -98,6 +98,12 @@ def _expression(m: Machine, node: cst.Expr) -> None:
         value = value.expression
     if isinstance(value, cst.Call):
         call(m, value, discarded=True)
+    elif isinstance(value, cst.Tuple):  # `x.to(device), y.to(device)` on one line
+        for element in value.elements:
+            if isinstance(element.value, cst.Call):
+                call(m, element.value, discarded=True)
+            else:
+                ev(m, element.value)
     elif not isinstance(value, (cst.SimpleString, cst.ConcatenatedString)):
         ev(m, value)
 

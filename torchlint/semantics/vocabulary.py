@@ -253,7 +253,7 @@ TENSOR_ONLY = frozenset(
 )
 # What a tensor is asked for: evidence that a name is one where its class is not known.
 TENSOR_HINTS = TENSOR_ONLY | frozenset(
-    {"size", "shape", "device", "dtype", "dim", "ndim", "type_as", "float", "long", "is_sparse"}
+    {"[,]", "size", "shape", "device", "dtype", "dim", "ndim", "type_as", "float", "long", "is_sparse"}
 )
 
 # ----------------------------------------------------------------------------------------------------------- contexts

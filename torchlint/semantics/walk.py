@@ -123,8 +123,9 @@ def outline(tree: cst.Module) -> Outline:
                 continue
             if kind is cst.Expr and isinstance(scope.info, FunctionInfo):
                 value = node.value
-                if type(value) is cst.Call and type(value.func) is attribute_type:
-                    scope.info.discards |= value.func.attr.value in _COPYING
+                for one in (e.value for e in value.elements) if type(value) is cst.Tuple else (value,):
+                    if type(one) is cst.Call and type(one.func) is attribute_type:
+                        scope.info.discards |= one.func.attr.value in _COPYING
             if kind is function_type:
                 scopes.append(_function(node, scope, found, stack))
                 continue
@@ -291,7 +292,10 @@ def words_of(node: cst.CSTNode) -> frozenset[str]:
 
 
 def uses_of(node: cst.CSTNode) -> dict[str, set[str]]:
-    """How each plain name below `node` is used: the attributes taken from it, "()" when called, "[]" when indexed."""
+    """How each plain name below `node` is used: the attributes taken from it, and signs.
+
+    "()" when it is called, "[]" when it is indexed, "[,]" when in several dimensions.
+    """
     found: dict[str, set[str]] = {}
     stack: list[Any] = [node]
     while stack:
@@ -308,6 +312,6 @@ def uses_of(node: cst.CSTNode) -> dict[str, set[str]]:
         if kind is cst.Call and type(one.func) is cst.Name:
             found.setdefault(one.func.value, set()).add("()")
         elif kind is cst.Subscript and type(one.value) is cst.Name:
-            found.setdefault(one.value.value, set()).add("[]")
+            found.setdefault(one.value.value, set()).add("[]" if len(one.slice) == 1 else "[,]")
         stack.extend(children(one))
     return found
