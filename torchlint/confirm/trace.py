@@ -524,8 +524,7 @@ class Recorder:
         )
 
     def _unheld(self, held: set[int]) -> int:
-        modules = [module for module in (one() for one in self._trained.values()) if module is not None]
-        found = {id(p) for module in modules for p in module.parameters() if p.grad is not None}
+        found = {id(p) for module in self.trained() for p in module.parameters() if p.grad is not None}
         return len(found - held)
 
     def _orphans(self, held: set[int]) -> Iterator[events.Orphan]:
