@@ -39,8 +39,8 @@ print(model(x.to(device)))
 
 ## Fix and its safety
 Writes `.to(device)` behind the argument that was left on the CPU, where the program has a name for the device
-in that place. Safe: a tensor that is there already is not copied. Other forms get no fix: which side is to
-move is the author's choice.
+in that place; a batch is moved with its targets at the top of the loop that yields it. Safe: a tensor that is there
+already is not copied. Other forms get no fix: which side is to move is the author's choice.
 
 ## Known limits
 Only what is certain is reported. Quiet about function parameters, batches from loaders with a `collate_fn` or
@@ -64,8 +64,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import Combined, Device, Discarded, Event, Forward, Module, Site, Tensor, Unknown, Value
-from torchlint.rule import Around, Facts, Finding, Fix, Group, Safety
+from torchlint.facts import Combined, Device, Discarded, Event, Forward, Module, Root, Site, Tensor, Unknown, Value
+from torchlint.rule import Around, Facts, Finding, Fix, Group, InsertFirst, Safety
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
@@ -98,7 +98,7 @@ def check(facts: Facts) -> Iterator[Finding]:
                 event.site,
                 message,
                 "With an accelerator this line raises RuntimeError: expected all tensors to be on the same device.",
-                fix=_fix(facts, event, stray, device, site),
+                fix=_fix(facts, root, event, stray, device, site),
             )
 
 
@@ -176,12 +176,23 @@ def _where(device: Device) -> str:
     )
 
 
-def _fix(facts: Facts, event: Event, stray: Value, device: Device, site: Site | None) -> Fix | None:
-    if site is None or not device.name.isidentifier():
+def _fix(facts: Facts, root: Root, event: Event, stray: Value, device: Device, site: Site | None) -> Fix | None:
+    """The stray tensor moved; a batch with all of its parts that are used, at the top of the loop that yields it."""
+    if site is None or not device.name.isidentifier() or not facts.binds(event.frame.function, device.name):
         return None
-    if not facts.binds(event.frame.function, device.name):
-        return None
+    loop = event.loops[-1] if event.loops and event.loops[-1].frame is event.frame else None
+    if loop is not None and _of_a_batch(stray):
+        names = [stray.name]
+        for other in root.of(Combined):
+            if other.frame is event.frame and other.inside(loop):
+                names.extend(o.name for o in other.operands if _of_a_batch(o) and o.name not in names)
+        lines = tuple(f"{name} = {name}.to({device.name})" for name in names)
+        return Fix(f"Move the batch to `{device.name}`", Safety.SAFE, (InsertFirst(loop.site, lines),))
     return Fix(f"Move it with `.to({device.name})`", Safety.SAFE, (Around(site, after=f".to({device.name})"),))
+
+
+def _of_a_batch(value: Value) -> bool:
+    return isinstance(value, Tensor) and value.made_by == "batch" and value.name.isidentifier()
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:

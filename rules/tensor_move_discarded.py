@@ -32,7 +32,7 @@ x = x.to(device)
 
 ## Fix and its safety
 Assigns the result to the name it was called on. Safe: the statement has no effect as it is, and what follows
-was written as if it had one.
+was written as if it had one. There is no fix where several calls share one statement.
 
 ## Known limits
 Quiet unless the receiver is certainly a tensor: modules, graphs, batches of text and storages of other
@@ -68,7 +68,7 @@ words = [
     {".to(", ".cuda(", ".cpu(", ".float(", ".half(", ".double(", ".detach(", ".long(", ".int(", ".bool(", ".type("},
     {"torch"},
 ]
-fixable = "safe"
+fixable = "sometimes"
 accelerator = True  # its proof needs one, or the pretence of one
 
 

@@ -3,8 +3,9 @@
 ## What it finds
 In `forward` of a module, or in a method that it calls: a factory such as `torch.zeros`, `torch.randn` or
 `torch.arange` without `device=`, whose result has dimensions, is not moved on any path, and meets an argument
-or a parameter in arithmetic, in `torch.cat` and the like, or as the input of a submodule. The finding stands
-at the factory; a second location shows where the two meet.
+or a parameter in arithmetic, in `torch.cat` and the like, or as the input of a submodule. Likewise in another function
+that gives one tensor of its own a device and forgets it for the next. The finding stands at the factory; a second
+location shows where the two meet.
 
 ## Why it hurts
 The module works until it is moved. `model.to("cuda")` moves parameters and buffers, but cannot reach a tensor
