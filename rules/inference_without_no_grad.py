@@ -1,9 +1,9 @@
 """A model is evaluated over a data set while autograd records every batch for a backward pass that never comes.
 
 ## What it finds
-A model in evaluation mode that is called in a loop over data, there or in a function that evaluates, with no `no_grad`, `inference_mode` or
-`set_grad_enabled(False)` around the call, in a decorator or in a caller, and with nothing in reach that uses
-gradients. The finding stands at the first such call of the evaluation.
+A model in evaluation mode that is called in a loop over data, there or in a function that evaluates, with no
+`no_grad`, `inference_mode` or `set_grad_enabled(False)` around the call, in a decorator or in a caller, and
+with nothing in reach that uses gradients. The finding stands at the first such call of the evaluation.
 
 ## Why it hurts
 `eval()` does not switch gradients off. Each call keeps the inputs of every layer for a backward pass that
