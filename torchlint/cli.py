@@ -199,27 +199,69 @@ def explain(names: tuple[str, ...], output_format: str) -> int:
     return 0
 
 
-@torchlint.command(context_settings=_SETTINGS)
+@torchlint.command(context_settings={**_SETTINGS, "allow_interspersed_args": False})
+@click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT [ARGS]... | -m MODULE [ARGS]...]")
+@click.option("-m", "is_module", is_flag=True, help="What follows is a module: `confirm -m pytest tests`.")
 @click.option("--rule", "names", multiple=True, metavar="NAME", help="Prove this rule only; repeatable.")
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to train.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The first seed.")
-@click.option("--seeds", type=click.IntRange(1), metavar="N", help="How often each program is trained.")
-@click.option("--max-steps", type=click.IntRange(1), metavar="N", help="Optimizer steps a program may take.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="Time a program may take.")
-@click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--seed", type=int, metavar="N", help="Seed of random, NumPy and torch; for rules the first (0).")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="How often each rule's programs are trained.")
+@click.option(
+    "--max-steps", type=click.IntRange(0), metavar="N", help="Optimizer steps to take; 0: all (a script: 50)."
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="Time a program may take (a script: 300, else 60).")
+@click.option("--compare-fix", is_flag=True, help="Also run the program with torchlint's fixes, in a copy.")
+@click.option("--output-format", type=click.Choice(["text", "json", "html"]), default="text", show_default=True)
 @click.option("--output-file", type=click.Path(path_type=Path), metavar="FILE", help="Write the report there.")
 @click.option("--color", type=click.Choice(COLORS), default="auto", help="Colours; auto: on terminals.")
-def confirm(names: tuple[str, ...], seeds: int | None, timeout: float | None, color: str, **options: Any) -> int:
-    """Prove every rule by training: its bad program, its good one, and the bad one after torchlint's own fix.
+def confirm(
+    program: tuple[str, ...],
+    is_module: bool,
+    names: tuple[str, ...],
+    seed: int | None,
+    seeds: int | None,
+    max_steps: int | None,
+    timeout: float | None,
+    compare_fix: bool,
+    color: str,
+    **options: Any,
+) -> int:
+    """Prove findings by training: run SCRIPT, and say of each finding in it whether it hurts.
 
-    Needs torch. Exit status: 0 every rule is confirmed, 1 one is not, 2 wrong use or no torch.
+    The program runs as `python SCRIPT ARGS` would, for at most 50 optimizer steps. Without a script every rule is
+    proven: its bad program, its good one, and the bad one after torchlint's own fix. Needs torch.
+
+    Exit status: 1 something is confirmed (without a script: a rule is not), 0 nothing, 2 wrong use or no torch; the
+    program's own failure, where nothing is confirmed, is the command's.
     """
     from torchlint.confirm import command
 
-    return command.confirm(
+    colored = {"auto": None, "always": True, "never": False}[color]
+    if is_module and not program:
+        raise click.UsageError("-m needs the name of a module")
+    if not program:
+        if options["output_format"] == "html" or compare_fix:
+            raise click.UsageError("--compare-fix and the html report are for a script: torchlint confirm SCRIPT")
+        return command.confirm(
+            names,
+            seed=seed or 0,
+            seeds=command.SEEDS if seeds is None else seeds,
+            max_steps=max_steps or None,
+            timeout=command.TIMEOUT if timeout is None else timeout,
+            color=colored,
+            **options,
+        )
+    if seeds is not None:
+        raise click.UsageError("--seeds is for the rules' own proof; a script runs once, with --seed")
+    request = command.Request(
+        program[0],
+        program[1:],
+        is_module,
         names,
-        seeds=command.SEEDS if seeds is None else seeds,
-        timeout=command.TIMEOUT if timeout is None else timeout,
-        color={"auto": None, "always": True, "never": False}[color],
-        **options,
+        options.pop("device"),
+        seed,
+        command.MAX_STEPS if max_steps is None else max_steps or None,
+        command.PROGRAM_TIMEOUT if timeout is None else timeout,
+        compare_fix,
     )
+    return command.confirm_program(request, color=colored, **options)

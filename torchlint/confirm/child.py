@@ -90,7 +90,6 @@ def become(called: str, argv: tuple[str, ...], script: Path | None) -> ModuleTyp
     """Makes a new `__main__` for a program that was called so, with these arguments; `script` is its file, if one."""
     main = ModuleType("__main__")
     main.__dict__["__builtins__"] = builtins
-    main.__dict__["__annotations__"] = {}
     if script is not None:
         main.__file__ = str(script)
         main.__loader__ = importlib.machinery.SourceFileLoader("__main__", str(script))

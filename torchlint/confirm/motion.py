@@ -54,9 +54,7 @@ class Motion:
         """Writes down what has not moved after `step` steps."""
         if self._seen:
             still = tuple(self._still(self._recorder.held()))
-            self._recorder.emit(
-                events.ParameterMotion, Place(), step=step, parameters=len(self._seen), unmoved=still
-            )
+            self._recorder.emit(events.ParameterMotion, Place(), step=step, parameters=len(self._seen), unmoved=still)
 
     def _meet(self, module: torch.nn.Module) -> None:
         for name, parameter in module.named_parameters():
@@ -65,9 +63,7 @@ class Motion:
                 continue
             if known is None or known.parameter() is not parameter:
                 label = f"{type(module).__name__}.{name}"
-                self._seen[id(parameter)] = _Seen(
-                    weakref.ref(parameter), label, parameter._version, _sample(parameter)
-                )
+                self._seen[id(parameter)] = _Seen(weakref.ref(parameter), label, parameter._version, _sample(parameter))
 
     def _still(self, held: set[int]) -> Iterator[events.Still]:
         for key, seen in self._seen.items():

@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from torchlint.confirm.harness import Machine
+from torchlint.confirm.probe import Outcome
 from torchlint.confirm.proof import EXPECTED, Story, Trial
+from torchlint.confirm.result import Result
 
 
 def table(stories: Sequence[Story]) -> Table:
@@ -140,6 +142,99 @@ def _count(number: int, noun: str) -> str:
 
 def _pretended(runs: Sequence[Trial]) -> bool:
     return any(trial.run.device == "pretend-cuda" for trial in runs)
+
+
+# ---------------------------------------------------------------------------------------------- the user's own program
+
+_STYLES = {Outcome.CONFIRMED: "bold red", Outcome.HARMLESS: "green", Outcome.NOT_REACHED: "dim"}
+_WORDS = {Outcome.CONFIRMED: "confirmed", Outcome.HARMLESS: "harmless here", Outcome.NOT_REACHED: "not reached"}
+
+
+def program(result: Result, console: Console) -> None:
+    """Prints what became of each finding, what only the run showed, and how the run ended."""
+    compared = len(result.runs) > 1
+    if result.verdicts or result.runtime_only:
+        console.print(_verdict_table(result, compared))
+    for one in result.verdicts:
+        if one.number is not None:
+            console.print(Text.assemble((str(one.spot), "bold"), f" {one.message}"), soft_wrap=True)
+    for seen in result.runtime_only:
+        label = Text.assemble((str(seen.spot), "bold"), f" {seen.number.message} (only the run showed this)")
+        console.print(label, soft_wrap=True)
+    if result.verdicts or result.runtime_only:
+        console.print()
+    if compared:
+        _losses(result, console)
+    run = result.runs[0]
+    if run.ended == "failed":
+        where = f" at {run.error_spot}" if run.error_spot is not None else ""
+        failure = f": {run.error}{where}" if run.error else ""
+        console.print(f"The program itself failed with status {run.status}{failure}.", soft_wrap=True, highlight=False)
+    for note in result.notes:
+        console.print(note, soft_wrap=True, highlight=False, markup=False)
+    console.print(_program_summary(result), soft_wrap=True, highlight=False)
+
+
+def _verdict_table(result: Result, compared: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("place", "rule", "verdict", "measured"):
+        table.add_column(heading, no_wrap=heading in ("verdict",), overflow="fold")
+    table.add_column("here", justify="right", no_wrap=True)
+    if compared:
+        table.add_column("fixed", justify="right", no_wrap=True)
+    table.add_column("healthy", justify="right", no_wrap=True)
+    for one in result.verdicts:
+        found = one.number
+        fixed = [_figure(one.fixed.value) if one.fixed is not None else "-"] if compared else []
+        table.add_row(
+            str(one.spot),
+            one.code,
+            Text(_WORDS[one.outcome], _STYLES[one.outcome]),
+            found.measure if found is not None else "",
+            _figure(found.value) if found is not None else "-",
+            *fixed,
+            _figure(found.expected) if found is not None else "-",
+        )
+    for seen in result.runtime_only:
+        numbers = [_figure(seen.number.value), *(["-"] if compared else []), _figure(seen.number.expected)]
+        verdict = Text("seen in the run", _STYLES[Outcome.CONFIRMED])
+        table.add_row(str(seen.spot), seen.code, verdict, seen.number.measure, *numbers)
+    return table
+
+
+def _losses(result: Result, console: Console) -> None:
+    """Loss per step of both runs, side by side, at the first steps and at powers of two."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("step", *(f"loss {run.name}" for run in result.runs)):
+        table.add_column(heading, justify="right")
+    for number, ones in enumerate(zip(*(run.optimizers for run in result.runs), strict=False)):
+        if number == 3:
+            break
+        most = max(len(one.steps) for one in ones)
+        for step in [n for n in range(most) if n < 4 or not (n + 1) & n or n == most - 1]:
+            losses = [one.losses[step] if step < len(one.steps) else None for one in ones]
+            label = f"{ones[0].kind} {step + 1}" if len(result.runs[0].optimizers) > 1 else str(step + 1)
+            table.add_row(label, *(f"{loss:.4g}" if loss is not None else "-" for loss in losses))
+    if table.row_count:
+        console.print(table)
+
+
+def _program_summary(result: Result) -> str:
+    run = result.runs[0]
+    counts = [
+        f"{len(result.of(outcome))} {word}"
+        for outcome, word in _WORDS.items()
+        if result.of(outcome) or outcome is Outcome.CONFIRMED
+    ]
+    only = f", {len(result.runtime_only)} that only the run showed" if result.runtime_only else ""
+    found = f"{_count(len(result.verdicts), 'finding')} in {_count(len(result.files), 'file')}"
+    torch = f"torch {result.torch} on {result.device}" if result.torch else "no torch"
+    summary = (
+        f"{found}: {', '.join(counts)}{only}; "
+        if result.verdicts
+        else f"No finding in {_count(len(result.files), 'file')}{only}; "
+    )
+    return f"{summary}{_count(run.steps, 'optimizer step')} in {run.seconds:.1f} s; {torch}."
 
 
 def write(path: Path, content: str) -> None:

@@ -1,8 +1,8 @@
 """What `torchlint confirm PROGRAM` found out: everything that a report shows, as plain data. No torch here.
 
-For whoever builds on this: `command.confirm_program` makes one `Result`; `match.assess(trace, findings, ...)` makes the
-verdicts and the `runtime_only` of any `Trace` (one of `torchlint.watch` too) and `series.run_of(trace)` the `ProgramRun`.
-A renderer (`html.render(result) -> str`, `report.program_text`, `Result.to_json`) reads a `Result` and nothing else.
+For whoever builds on this: `program.prove(request)` makes one `Result`; `match.assess(trace, findings, ...)` makes the
+verdicts and the `runtime_only` of any `Trace` (one of `torchlint.watch` too) and `series.run_of(trace, ...)` the run.
+A renderer (`html.render(result) -> str`, `report.program`, `Result.to_json`) reads a `Result` and nothing else.
 With `--compare-fix` there are two `ProgramRun`s, `as is` first, and each verdict has a `fixed` measurement; otherwise
 there is one, and `fixed` is None. All numbers may be missing (None): a killed program leaves what it had written.
 """

@@ -7,6 +7,7 @@ can read from the terminal, Ctrl-C and Ctrl-Z reach it, and at the time limit it
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -53,27 +54,30 @@ def run(
     started = time.monotonic()
     with trace.open("w+", encoding="utf-8", errors="replace") as events:  # held open: a program may delete it
         errand = replace(errand, trace=str(trace))
+        terminal = _Terminal()
         try:
-            child = _start(errand, cwd, environment)
+            child = _start(errand, cwd, environment, terminal)
         except OSError as error:
             raise ConfirmError(f"the program cannot be started: {error.strerror or error}") from error
         counter = _Counter(events, progress)
         cut, status = "", None
-        with _foreground_afterwards(), _ended_with_us(child):
+        with terminal, _ended_with_us(child):
             try:
-                status = _wait(child, started + timeout, counter)
+                status = _wait(child, started + timeout, counter, terminal)
             except subprocess.TimeoutExpired:
                 cut = LIMIT_REACHED
             except KeyboardInterrupt:
                 cut = INTERRUPTED
             if cut:
-                status = _end(child, cut, counter)
+                status = _end(child, cut, counter, terminal)
         events.seek(0)
         found = Trace(list(_decoded(events)))
     return Ran(found, status, cut, time.monotonic() - started)
 
 
-def _start(errand: Errand, cwd: Path | None, environment: dict[str, str] | None) -> subprocess.Popen[bytes]:
+def _start(
+    errand: Errand, cwd: Path | None, environment: dict[str, str] | None, terminal: _Terminal
+) -> subprocess.Popen[bytes]:
     variables = {**os.environ, **(environment or {})}
     if errand.device in ("cpu", "pretend-cuda"):
         variables["CUDA_VISIBLE_DEVICES"] = ""
@@ -82,36 +86,50 @@ def _start(errand: Errand, cwd: Path | None, environment: dict[str, str] | None)
         [sys.executable, boot, errand.line()],
         cwd=cwd,
         env=variables,
-        preexec_fn=_own_group if _POSIX else None,
+        preexec_fn=functools.partial(_own_group, terminal.ours) if _POSIX else None,
     )
 
 
-def _own_group() -> None:
+def _own_group(in_front: bool) -> None:
     os.setpgid(0, 0)
-    _give_terminal_to(os.getpgrp())
+    if in_front:
+        _give_terminal_to(os.getpgrp())
+
+
+def _in_front() -> bool:
+    """Whether this process has a terminal and is in its foreground group."""
+    if not _POSIX:
+        return False
+    try:
+        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def _give_terminal_to(group: int) -> None:
     """Makes a group the terminal's foreground group, where there is a terminal."""
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        if os.isatty(0):
-            os.tcsetpgrp(0, group)
+        os.tcsetpgrp(0, group)
     signal.signal(signal.SIGTTOU, before)
 
 
-@contextlib.contextmanager
-def _foreground_afterwards() -> Iterator[None]:
-    """Takes the terminal back at the end, if it was ours."""
-    ours = False
-    if _POSIX:
-        with contextlib.suppress(OSError):
-            ours = os.isatty(0) and True
-    try:
-        yield
-    finally:
-        if ours:
-            _give_terminal_to(os.getpgrp())
+class _Terminal:
+    """The terminal, which the program gets when it is ours, and which is taken back at the end."""
+
+    def __init__(self) -> None:
+        self.ours = _in_front()
+
+    def give(self, group: int) -> None:
+        """Makes `group` the one that reads from the terminal and hears Ctrl-C."""
+        if self.ours:
+            _give_terminal_to(group)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.give(os.getpgrp())
 
 
 @contextlib.contextmanager
@@ -135,11 +153,11 @@ def _ended_with_us(child: subprocess.Popen[bytes]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _wait(child: subprocess.Popen[bytes], limit: float, counter: _Counter) -> int:
+def _wait(child: subprocess.Popen[bytes], limit: float, counter: _Counter, terminal: _Terminal) -> int:
     """The exit status. Raises TimeoutExpired at the time `limit`."""
     pause = 0.005
     while True:
-        status = _poll(child)
+        status = _poll(child, terminal)
         if status is not None:
             return status
         if time.monotonic() >= limit:
@@ -149,7 +167,7 @@ def _wait(child: subprocess.Popen[bytes], limit: float, counter: _Counter) -> in
         pause = min(0.1, pause * 1.3)
 
 
-def _poll(child: subprocess.Popen[bytes]) -> int | None:
+def _poll(child: subprocess.Popen[bytes], terminal: _Terminal) -> int | None:
     """The exit status, None while it runs. A program that Ctrl-Z stopped stops us, and goes on when we do."""
     if not _POSIX:
         return child.poll()
@@ -160,22 +178,22 @@ def _poll(child: subprocess.Popen[bytes]) -> int | None:
         return None
     if os.WIFSTOPPED(raw):
         if os.WSTOPSIG(raw) == signal.SIGTSTP:
-            _give_terminal_to(os.getpgrp())
+            terminal.give(os.getpgrp())
             os.kill(os.getpid(), signal.SIGSTOP)
-        _give_terminal_to(child.pid)
+        terminal.give(child.pid)
         os.killpg(child.pid, signal.SIGCONT)
         return None
     child.returncode = os.waitstatus_to_exitcode(raw)
     return child.returncode
 
 
-def _end(child: subprocess.Popen[bytes], cut: str, counter: _Counter) -> int | None:
+def _end(child: subprocess.Popen[bytes], cut: str, counter: _Counter, terminal: _Terminal) -> int | None:
     """Interrupts a program, so that its `finally` blocks run, and kills its whole group when that does not help."""
     with contextlib.suppress(ProcessLookupError):
         child.send_signal(signal.SIGINT)
     status = None
     with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):  # a second Ctrl-C kills at once
-        status = _wait(child, time.monotonic() + GRACE, counter)
+        status = _wait(child, time.monotonic() + GRACE, counter, terminal)
     _kill(child)
     return status if cut == INTERRUPTED else None
 

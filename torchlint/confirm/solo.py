@@ -195,7 +195,9 @@ class _Tracing:
     def _demand_device(self, torch: Any) -> None:
         match self._errand.device:
             case "cuda" if not torch.cuda.is_available():
-                raise _Unavailable(f"torch {torch.__version__} finds no CUDA device here. Remedy: --device pretend-cuda")
+                raise _Unavailable(
+                    f"torch {torch.__version__} finds no CUDA device here. Remedy: --device pretend-cuda"
+                )
             case "mps" if not torch.backends.mps.is_available():
                 raise _Unavailable(f"torch {torch.__version__} finds no MPS device here. Remedy: --device cpu")
             case "cpu" | "pretend-cuda":
@@ -318,7 +320,9 @@ def _told_of_exits(tracing: _Tracing, log: _Log) -> Iterator[None]:
         popen(this, args, *rest, **options)
         place = user_place()
         if place.file:
-            command = args if isinstance(args, str) else " ".join(map(str, args)) if isinstance(args, list) else str(args)
+            command = (
+                args if isinstance(args, str) else " ".join(map(str, args)) if isinstance(args, list) else str(args)
+            )
             log.write(events.Spawned, place, command=command[:200])
 
     def starting(this: Any) -> None:

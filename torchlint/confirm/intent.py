@@ -1,0 +1,91 @@
+"""Harm that was measured where no finding is: is it meant?
+
+What a probe measures, a program may well intend: a GAN samples its generator in training mode, Monte Carlo dropout
+wants two answers to one batch, an attack needs gradients of a model in evaluation mode. The linter sees such reasons in
+the code. Of a run alone, only what has no other reading is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from torchlint.confirm import events
+from torchlint.confirm.events import Forward, Trace
+from torchlint.confirm.probe import Measurement
+
+LEAST_BYTES = 1_000_000  # kept for no backward; less is not worth a word
+
+
+def unmeant(code: str, one: Measurement, trace: Trace, texts: Mapping[str, str]) -> bool:
+    """Whether harm at a place of the project, where the linter saw nothing, is surely not intended."""
+    text = texts.get(one.place.file)
+    if text is None or _excused(code, text, one.place.line):
+        return False
+    match code:
+        case "inference-without-eval":
+            return any(map(_says_inference(trace), _at(trace, one)))
+        case "inference-without-no-grad":
+            forwards = list(_at(trace, one))
+            evaluated = [f for f in forwards if f.tracked and not f.training and _in_a_row(trace, f)]
+            return len(evaluated) == len(forwards) and one.value >= LEAST_BYTES
+        case "train-mode-not-restored":
+            return _stays_frozen(trace, one)
+        case "tensor-move-discarded":
+            return any(trace.of(events.DeviceError))
+        case _:
+            return True
+
+
+def _at(trace: Trace, one: Measurement) -> Iterator[Forward]:
+    return (forward for forward in trace.inference() if forward.place == one.place)
+
+
+def _says_inference(trace: Trace) -> Callable[[Forward], bool]:
+    """The program itself says that it is inference (no gradients), over several batches, and never asked for the mode.
+
+    Samples of a GAN alternate with steps; an `update_bn` or Monte Carlo dropout calls `.train()` where it predicts.
+    """
+    asked = {(m.module, m.place.file, m.place.function) for m in trace.of(events.ModeSet) if m.training}
+
+    def says(forward: Forward) -> bool:
+        here = (forward.module, forward.place.file, forward.place.function)
+        return not forward.grad_enabled and forward.training and here not in asked and _in_a_row(trace, forward)
+
+    return says
+
+
+def _in_a_row(trace: Trace, forward: Forward) -> bool:
+    """Another forward of the same module at the same line comes before any gradient is computed or used."""
+    for event in trace.events:
+        if event.number <= forward.number:
+            continue
+        match event:
+            case Forward() if event.module == forward.module and event.place == forward.place:
+                return True
+            case events.Backward() | events.OptimizerStep():
+                return False
+    return False
+
+
+def _stays_frozen(trace: Trace, one: Measurement) -> bool:
+    """From there on the model is never seen in training mode again: no attack, no phase that alternates."""
+    used = trace.used_for_gradients()
+    modules = {f.module for f in trace.of(Forward) if f.place == one.place and f.number in used and not f.training}
+    for module in modules:
+        forwards = [f for f in trace.of(Forward) if f.module == module and f.number in used]
+        trained = next((n for n, f in enumerate(forwards) if f.training), len(forwards))
+        later = [f.training for f in forwards[trained:]]
+        if False in later and not any(later[later.index(False) :]):
+            return True
+    return False
+
+
+_IGNORED = re.compile(r"#.*?(?:torchlint:\s*ignore(?:-file)?\s*\[|noqa:)(?P<names>[^\]#]*)")
+
+
+def _excused(code: str, text: str, row: int) -> bool:
+    """Whether a comment of the line, or one for the whole file, says that this is meant."""
+    rows = text.splitlines()
+    lines = [*rows[max(0, row - 2) : row], *(line for line in rows if "ignore-file" in line)]
+    return any(code in found["names"] for line in lines for found in _IGNORED.finditer(line))

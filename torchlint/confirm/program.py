@@ -1,0 +1,318 @@
+"""The proof on a user's own program: run it, lint what it loaded, let the run answer each finding."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torchlint.confirm import claims, events, runner
+from torchlint.confirm.events import Place, Trace
+from torchlint.confirm.harness import DEVICES, ConfirmError
+from torchlint.confirm.match import Sources, assess, number
+from torchlint.confirm.probe import Outcome, judge
+from torchlint.confirm.result import AS_IS, FIXED, Result, Verdict
+from torchlint.confirm.runner import Ran
+from torchlint.confirm.series import run_of
+from torchlint.confirm.solo import Errand
+
+MAX_STEPS = 50
+TIMEOUT = 300.0
+LARGEST_COPY = 1 << 30  # bytes of a project that --compare-fix copies
+_LEFT_OUT = (".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache")
+_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git", ".hg", "torchlint.toml")
+
+
+@dataclass(slots=True, frozen=True)
+class Request:
+    """What to run, and how. `max_steps` None: as many as the program takes."""
+
+    target: str  # a script, or with `module` a module's name
+    argv: tuple[str, ...] = ()
+    module: bool = False
+    rules: tuple[str, ...] = ()
+    device: str = "auto"
+    seed: int | None = None
+    max_steps: int | None = MAX_STEPS
+    timeout: float = TIMEOUT
+    compare_fix: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command line after `python`."""
+        return (*(("-m",) if self.module else ()), self.target, *self.argv)
+
+
+def prove(request: Request, progress: Callable[[int], None] = lambda _: None) -> Result:
+    """Runs the program of a request and says what became of each finding.
+
+    `progress` is called with the number of optimizer steps, a few times a second. Raises ConfirmError when there is no
+    such program, rule or device, or this Python has no torch.
+    """
+    _check(request)
+    home = Path.cwd()
+    with runner.scratch_folder() as folder:
+        scratch = Path(folder)
+        if request.compare_fix:
+            return _compare(request, home, scratch, progress)
+        ran = _run(request, home, _roots(request, home), scratch / "run", progress)
+        contents = claims.loaded(ran.trace)
+        found = claims.lint(contents, request.rules)
+        sources = Sources(found.texts, lambda file: _shown(file, home))
+        answer = assess(ran.trace, found.findings, found.rules, sources)
+        run = run_of(
+            ran.trace, sources, name=AS_IS, status=ran.status, cut=ran.cut, seconds=ran.seconds,
+            device=_device(ran.trace, request), seed=request.seed,
+        )  # fmt: skip
+        return Result(
+            torch=ran.trace.end.torch if ran.trace.end is not None else "",
+            device=run.device,
+            program=request.words,
+            verdicts=answer.verdicts,
+            runtime_only=answer.runtime_only,
+            runs=(run,),
+            files=tuple(_shown(file, home) for file in found.texts),
+            notes=(*found.notices, *_notes(ran, request, sources)),
+        )
+
+
+def _check(request: Request) -> None:
+    claims.check_names(request.rules)
+    if request.device not in DEVICES:
+        raise ConfirmError(f"unknown device {request.device!r}: choose one of {', '.join(DEVICES)}")
+    if request.timeout <= 0 or (request.max_steps is not None and request.max_steps < 1):
+        raise ConfirmError("the number of steps and of seconds must be positive")
+    if request.module:
+        return
+    script = Path(request.target)
+    if not script.exists():
+        raise ConfirmError(f"{request.target}: there is no such script. A module is run with `confirm -m MODULE`")
+    if script.is_dir():
+        raise ConfirmError(f"{request.target} is a folder: name the script in it that trains")
+    if script.suffix == ".ipynb":
+        raise ConfirmError(
+            f"{request.target} is a notebook: convert it with `jupyter nbconvert --to script`, or use "
+            "`torchlint.watch` in it"
+        )
+    try:
+        script.open("rb").close()
+    except OSError as error:
+        raise ConfirmError(f"{request.target} cannot be read: {error.strerror or error}") from error
+
+
+def _run(
+    request: Request,
+    cwd: Path,
+    roots: Sequence[Path],
+    scratch: Path,
+    progress: Callable[[int], None],
+    environment: Mapping[str, str] | None = None,
+) -> Ran:
+    scratch.mkdir()
+    pytest = request.module and request.target in ("pytest", "py.test")
+    errand = Errand(
+        target=request.target,
+        trace="",
+        roots=tuple(map(str, roots)),
+        argv=request.argv,
+        module=request.module,
+        seed=request.seed,
+        device=request.device,
+        # A test suite is many short programs: the limit of one would end it before most have begun.
+        max_steps=None if pytest and request.max_steps == MAX_STEPS else request.max_steps,
+    )
+    ran = runner.run(errand, scratch, request.timeout, progress, cwd, dict(environment or {}))
+    for refused in ran.trace.of(events.NotStarted):
+        raise ConfirmError(refused.message)
+    return ran
+
+
+# ------------------------------------------------------------------------------------------------------- whose files
+
+
+def _roots(request: Request, home: Path) -> list[Path]:
+    """The folders whose files are the project's: around the script, and where the command was given."""
+    found = [] if home in (Path.home(), Path(home.anchor)) else [home]
+    if not request.module:
+        folder = Path(request.target).absolute().parent
+        marked = next((one for one in (folder, *folder.parents) if any((one / mark).exists() for mark in _MARKS)), None)
+        found.append(folder if marked in (None, Path.home(), Path(home.anchor)) else marked or folder)
+        real = Path(request.target).resolve().parent
+        found.append(real)
+    return list(dict.fromkeys(found))
+
+
+def _shown(file: str, home: Path) -> str:
+    """A file's name as the user would write it."""
+    path = Path(file)
+    return str(path.relative_to(home)) if path.is_relative_to(home) else file
+
+
+def _device(trace: Trace, request: Request) -> str:
+    if trace.end is not None:
+        return trace.end.device
+    return "pretend-cuda" if request.device == "pretend-cuda" else "cpu" if request.device == "cpu" else "unknown"
+
+
+# ----------------------------------------------------------------------------------------------------- what to mention
+
+
+def _notes(ran: Ran, request: Request, sources: Sources) -> Iterator[str]:
+    """Plain sentences on what limits the evidence."""
+    trace, end = ran.trace, ran.trace.end
+    stepped = any(True for _ in trace.of(events.OptimizerStep))
+    if ran.cut == runner.LIMIT_REACHED:
+        yield f"The program was ended at the time limit of {request.timeout:g} s; a longer --timeout shows more."
+    elif ran.cut == runner.INTERRUPTED:
+        yield "The program was interrupted; this is what was known by then."
+    elif end is not None and end.stopped:
+        yield f"The program was ended after {request.max_steps} optimizer steps (--max-steps)."
+    elif end is None and ran.status is not None and ran.status < 0:
+        yield f"The program was killed by signal {-ran.status}."
+    cut = next(trace.of(events.EpochCut), None)
+    if cut is not None:
+        spot = sources.place(cut.place)
+        where = f" at {spot}" if spot is not None else ""
+        yield f"To stay in the limit, the loop over the data{where} was ended after {cut.batches} batches."
+    if end is not None and not end.torch:
+        yield "The program never imported torch: nothing could be measured."
+    elif not stepped:
+        yield "The program took no optimizer step: what needs training could not be measured."
+    spawned = next(trace.of(events.Spawned), None)
+    if spawned is not None and not stepped:
+        where = sources.place(spawned.place)
+        yield f"It started another process at {where}, in which nothing is traced: {spawned.command}"
+    if any(one.kind == "OptimizedModule" for one in trace.of(events.Forward)):
+        yield "Of models compiled by torch.compile no second pass is run: what needs one was not measured."
+    untraced = list(trace.of(events.Untraced))
+    if untraced:
+        yield f"The trace could not look at something {len(untraced)} times, first: {untraced[0].message}"
+
+
+# -------------------------------------------------------------------------------------------------- as is, and mended
+
+
+def _compare(request: Request, home: Path, scratch: Path, progress: Callable[[int], None]) -> Result:
+    """Runs the program in two copies of the project, the second one with torchlint's fixes."""
+    request = replace(request, seed=0 if request.seed is None else request.seed)
+    roots = _roots(request, home)
+    top = Path(os.path.commonpath(roots))
+    if top in (Path.home(), Path(top.anchor)):
+        raise ConfirmError(f"--compare-fix copies the project, and {top} is too much: run it in the project's folder")
+    copies = {name: scratch / name.replace(" ", "-") / top.name for name in (AS_IS, FIXED)}
+    for copy in copies.values():
+        _copy(top, copy)
+
+    def run(name: str) -> Ran:
+        copy = copies[name]
+        there = replace(request, target=_moved(request.target, top, copy))
+        paths = os.environ.get("PYTHONPATH", "")
+        environment = (
+            {"PYTHONPATH": os.pathsep.join(_moved(p, top, copy) for p in paths.split(os.pathsep))} if paths else {}
+        )
+        folder = copy / home.relative_to(top) if home.is_relative_to(top) else home
+        ran = _run(there, folder, [copy], scratch / f"run-{copy.parent.name}", progress, environment)
+        return replace(ran, trace=_home(ran.trace, copy, top))
+
+    before = run(AS_IS)
+    found = claims.lint(claims.loaded(before.trace), request.rules, mend=True)
+    for file, content in found.mended.items():
+        copy = Path(_moved(file, top, copies[FIXED]))
+        copy.write_bytes(content)
+    after = run(FIXED)
+
+    sources = Sources(found.texts, lambda file: _shown(file, home))
+    answer = assess(before.trace, found.findings, found.rules, sources)
+    mended_texts = {
+        file: found.mended[file].decode("utf-8", "replace") if file in found.mended else text
+        for file, text in found.texts.items()
+    }
+    fixed_sources = Sources(mended_texts, lambda file: _shown(file, home))
+    verdicts = tuple(_with_fix(one, after.trace, found, fixed_sources) for one in answer.verdicts)
+    runs = tuple(
+        run_of(
+            ran.trace, where, name=name, status=ran.status, cut=ran.cut, seconds=ran.seconds,
+            device=_device(ran.trace, request), seed=request.seed,
+        )
+        for name, ran, where in ((AS_IS, before, sources), (FIXED, after, fixed_sources))
+    )  # fmt: skip
+    notes = [*found.notices, *_notes(before, request, sources)]
+    if not found.mended:
+        notes.append("torchlint offers no fix here: both runs are of the same program.")
+    if runs[1].error:
+        notes.append(f"The mended program failed: {runs[1].error} at {runs[1].error_spot}.")
+    return Result(
+        torch=before.trace.end.torch if before.trace.end is not None else "",
+        device=runs[0].device,
+        program=request.words,
+        verdicts=verdicts,
+        runtime_only=answer.runtime_only,
+        runs=runs,
+        files=tuple(_shown(file, home) for file in found.texts),
+        notes=tuple(notes),
+    )
+
+
+def _with_fix(verdict: Verdict, trace: Trace, found: claims.Claims, sources: Sources) -> Verdict:
+    """What the same rule measures in the mended program: harm anywhere weighs, lines have moved."""
+    rule = next(one for one in found.rules if one.name == verdict.code)
+    if rule.probe is None or verdict.outcome is Outcome.NOT_REACHED:
+        return replace(verdict, fixed_outcome=Outcome.NOT_REACHED)
+    after = judge(rule.name, rule.probe, trace)
+    return replace(
+        verdict,
+        fixed_outcome=after.outcome,
+        fixed=number(after.measurement, sources) if after.measurement is not None else None,
+    )
+
+
+def _copy(top: Path, copy: Path) -> None:
+    """Copies a project without what is not its own. Raises ConfirmError when that is too much, or fails."""
+    size = 0
+    for folder, folders, names in os.walk(top):
+        folders[:] = [one for one in folders if one not in _LEFT_OUT]
+        for name in names:
+            path = Path(folder, name)
+            size += path.lstat().st_size
+        if size > LARGEST_COPY:
+            raise ConfirmError(
+                f"--compare-fix copies the project, and {top} holds more than {LARGEST_COPY >> 30} GiB. "
+                "Remedy: run it in a smaller folder, with the data elsewhere"
+            )
+    try:
+        shutil.copytree(
+            top, copy, ignore=shutil.ignore_patterns(*_LEFT_OUT), symlinks=False, ignore_dangling_symlinks=True
+        )
+    except (OSError, shutil.Error) as error:
+        raise ConfirmError(f"--compare-fix cannot copy {top}: {str(error)[:300]}") from error
+
+
+def _moved(path: str, top: Path, copy: Path) -> str:
+    """An absolute path inside the project as one inside the copy; any other as it is."""
+    given = Path(path)
+    if given.is_absolute() and given.is_relative_to(top):
+        return str(copy / given.relative_to(top))
+    return path
+
+
+def _home(trace: Trace, copy: Path, top: Path) -> Trace:
+    """A trace of the copy as one of the project itself."""
+
+    def back(file: str) -> str:
+        return _moved(file, copy, top) if file else file
+
+    def place(one: Place) -> Place:
+        return replace(one, file=back(one.file), callers=tuple((back(file), row) for file, row in one.callers))
+
+    def event(one: events.Event) -> events.Event:
+        match one:
+            case events.Loaded():
+                return replace(one, file=back(one.file))
+            case events.DeviceError():
+                return replace(one, place=place(one.place), inner=place(one.inner))
+            case _:
+                return replace(one, place=place(one.place))
+
+    return Trace([event(one) for one in trace.events])
