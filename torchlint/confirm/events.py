@@ -242,6 +242,13 @@ class Spawned(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class TorchImported(Event):
+    """The program has imported torch: from here on everything is traced."""
+
+    torch: str  # its version
+
+
+@dataclass(slots=True, frozen=True)
 class NotStarted(Event):
     """The program cannot be run as asked for: the message says why, and what to do."""
 

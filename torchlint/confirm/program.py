@@ -67,7 +67,7 @@ def prove(request: Request, progress: Callable[[int], None] = lambda _: None) ->
             device=_device(ran.trace, request), seed=request.seed,
         )  # fmt: skip
         return Result(
-            torch=ran.trace.end.torch if ran.trace.end is not None else "",
+            torch=_torch(ran.trace),
             device=run.device,
             program=request.words,
             verdicts=answer.verdicts,
@@ -150,6 +150,11 @@ def _shown(file: str, home: Path) -> str:
     return str(path.relative_to(home)) if path.is_relative_to(home) else file
 
 
+def _torch(trace: Trace) -> str:
+    """The version of torch that the program imported, "" when it imported none."""
+    return next((one.torch for one in trace.of(events.TorchImported)), "")
+
+
 def _device(trace: Trace, request: Request) -> str:
     if trace.end is not None:
         return trace.end.device
@@ -176,14 +181,14 @@ def _notes(ran: Ran, request: Request, sources: Sources) -> Iterator[str]:
         spot = sources.place(cut.place)
         where = f" at {spot}" if spot is not None else ""
         yield f"To stay in the limit, the loop over the data{where} was ended after {cut.batches} batches."
-    if end is not None and not end.torch:
+    if not _torch(trace) and not ran.cut:
         yield "The program never imported torch: nothing could be measured."
     elif not stepped:
         yield "The program took no optimizer step: what needs training could not be measured."
     spawned = next(trace.of(events.Spawned), None)
     if spawned is not None and not stepped:
-        where = sources.place(spawned.place)
-        yield f"It started another process at {where}, in which nothing is traced: {spawned.command}"
+        spot = sources.place(spawned.place)
+        yield f"It started another process at {spot}, in which nothing is traced: {spawned.command}"
     if any(one.kind == "OptimizedModule" for one in trace.of(events.Forward)):
         yield "Of models compiled by torch.compile no second pass is run: what needs one was not measured."
     untraced = list(trace.of(events.Untraced))
@@ -244,7 +249,7 @@ def _compare(request: Request, home: Path, scratch: Path, progress: Callable[[in
     if runs[1].error:
         notes.append(f"The mended program failed: {runs[1].error} at {runs[1].error_spot}.")
     return Result(
-        torch=before.trace.end.torch if before.trace.end is not None else "",
+        torch=_torch(before.trace),
         device=runs[0].device,
         program=request.words,
         verdicts=verdicts,

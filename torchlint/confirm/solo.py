@@ -177,6 +177,7 @@ class _Tracing:
         import torch
 
         self._demand_device(torch)
+        self._log.write(events.TorchImported, torch=str(torch.__version__))
         from torchlint.confirm.bounds import Epochs
         from torchlint.confirm.motion import Motion
         from torchlint.confirm.trace import Recorder
