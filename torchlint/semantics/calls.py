@@ -15,6 +15,7 @@ from torchlint.facts import (
     Backward,
     Choice,
     Class,
+    ClassInfo,
     Collection,
     Derives,
     Device,
@@ -55,7 +56,7 @@ from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
 from torchlint.semantics.flow import element_of, set_attribute, unpack
 from torchlint.semantics.functions import decoration, enter, registered_before
-from torchlint.semantics.machine import Machine, choice, graph_of, link, matters, unplace
+from torchlint.semantics.machine import Machine, choice, graph_of, link, link_all, matters, parts_of, unplace
 
 
 @dataclass(slots=True, eq=False)
@@ -84,11 +85,13 @@ def read_arguments(m: Machine, node: cst.Call) -> Arguments:
         value = ev(m, argument.value)
         if argument.star == "*":
             one = only(value)
-            if isinstance(one, Collection) and not one.open:
+            if isinstance(one, Collection) and not one.open and one.kind in ("tuple", "list"):
                 found.positional.extend(one.items)
             else:
                 found.starred = True
                 found.keywords[f"*{len(found.keywords)}"] = value
+        elif argument.star == "**" and isinstance(one := only(value), Mapping) and not one.open:
+            found.keywords.update(one.entries)
         elif argument.star == "**":
             found.starred = True
             found.keywords[f"*{len(found.keywords)}"] = value
@@ -131,10 +134,10 @@ def call_value(m: Machine, node: cst.Call, callee: Value, arguments: Arguments, 
     match callee:
         case Choice():
             options = callee.options()
-            if len(options) == 1:
-                return call_value(m, node, options[0], arguments, discarded)
             if all(isinstance(o, Module) for o in options):
                 return forward(m, node, callee, arguments)
+            if len(options) == 1:
+                return call_value(m, node, options[0], arguments, discarded)
             known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
             return _over_options(m, known, lambda one: call_value(m, node, one, arguments, discarded))
         case Api(path=path):
@@ -333,9 +336,26 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
     m.constructed.add(made_instance)
     if init is not None:
         _run_constructor(m, node, made_instance, init, arguments)
+    elif not arguments.starred and (names := _field_names(info)):
+        fields = {**dict(zip(names, arguments.positional, strict=False)), **arguments.keywords}
+        for name in names:
+            if name in fields:
+                m.heap[(made_instance, name)] = fields[name]
     elif info.module is Derives.UNKNOWN and arguments.all():
         m.unknown_call(node, info.name, arguments.all())
     return made_instance
+
+
+def _field_names(info: ClassInfo) -> list[str]:
+    """The annotated names of a class body, in order: the fields of a dataclass or a named tuple."""
+    found: dict[str, None] = {}
+    for one in reversed(info.lineage()):
+        if isinstance(one, ClassInfo) and one.node is not None:
+            for statement in one.node.body.body:
+                for small in statement.body if isinstance(statement, cst.SimpleStatementLine) else ():
+                    if isinstance(small, cst.AnnAssign) and isinstance(small.target, cst.Name):
+                        found[small.target.value] = None
+    return list(found)
 
 
 def _run_constructor(m: Machine, node: cst.Call, made: Value, init: FunctionInfo, arguments: Arguments) -> None:
@@ -380,12 +400,13 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
     match receiver:
         case Choice():
             options = receiver.options()
+            if all(isinstance(o, Module) and not _overrides(o, name) for o in options):
+                if name in words.MODULE_CLASS_METHODS:
+                    return _module_method(m, node, receiver, name, arguments, discarded)
+            elif all(isinstance(o, Optimizer) for o in options):
+                return _optimizer_method(m, node, receiver, name, arguments)
             if len(options) == 1:
                 return call_method(m, node, options[0], name, arguments, discarded)
-            if all(isinstance(o, Module) for o in options) and name in words.MODULE_CLASS_METHODS:
-                return _module_method(m, node, receiver, name, arguments, discarded)
-            if all(isinstance(o, Optimizer) for o in options):
-                return _optimizer_method(m, node, receiver, name, arguments)
             known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
             return _over_options(m, known, lambda one: call_method(m, node, one, name, arguments, discarded))
         case Api(path=path):
@@ -406,6 +427,9 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             return Unknown(origin="call")
         case Parameters() if name in ("__iter__", "__next__"):
             return item(m, receiver, None, node)
+        case Parameters() if name in ("append", "extend", "insert"):
+            receiver.open = True
+            return Unknown(origin="call")
         case Class(info=info) if info is not None:
             return _class_method(m, node, receiver, name, arguments)
         case Collection():
@@ -418,6 +442,11 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
                 graph=frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset(),
             )
     return _unknown_method(m, node, receiver, name, arguments, discarded)
+
+
+def _overrides(module: Module, name: str) -> bool:
+    """True when the class of a module has a method of its own by that name."""
+    return name != "forward" and module.cls is not None and module.cls.method(name) is not None
 
 
 def _class_method(m: Machine, node: cst.Call, receiver: Class, name: str, arguments: Arguments) -> Value:
@@ -1052,9 +1081,12 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         graph = frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
         if path == "apex.amp.scale_loss" and arguments.positional:
             return arguments.positional[0]
-        return Unknown(
+        result = Unknown(
             site=m.site(node), origin="torchvision" if path.startswith("torchvision.") else "call", graph=graph, name=""
         )
+        if path.startswith(("functools.", "copy.", "itertools.", "collections.")):
+            _holding(m, result, arguments)
+        return result
     return _unknown(m, node, None, arguments, name=path)
 
 
@@ -1117,7 +1149,23 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             m.unknown_call(node, name, list(m.active.locals.values()))
             return Unknown(origin="call")
     graph = frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
-    return Unknown(origin="call", graph=graph)
+    result = Unknown(origin="call", graph=graph)
+    if name not in _SAYING_ONLY:
+        _holding(m, result, arguments)
+    return result
+
+
+_SAYING_ONLY = frozenset({"type", "id", "repr", "hash", "dir", "callable", "issubclass", "vars", "format", "input"})
+
+
+def _holding(m: Machine, result: Unknown, arguments: Arguments) -> None:
+    """Notes that what a function gives back may act on what it was given."""
+    for given in arguments.all():
+        if matters(given):
+            result.holds = True
+            functions = [o for o in given.options() if isinstance(o, Function)]
+            for one in [*parts_of(given), given, *(v for f in functions for v in m.free_values(f))]:
+                link_all(one, result)
 
 
 def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
@@ -1167,7 +1215,7 @@ def parameters_from(m: Machine, value: Value | None) -> Parameters | Any:
         case Mapping(entries=entries):
             return parameters_from(m, entries.get("params"))
         case Collection(items=items):
-            found = Parameters(of=[], open=one.open and one.kind != "list", whole=one.kind != "list")
+            found = Parameters(of=[], open=one.open and one.kind != "list")
             for part in items:
                 known = parameters_from(m, part)
                 if known is None:
@@ -1177,10 +1225,15 @@ def parameters_from(m: Machine, value: Value | None) -> Parameters | Any:
                 found.open = found.open or known.open
                 found.whole = found.whole and known.whole
             return found if found.of else None
-        case Unknown() if one.holders:
-            owner = next((h for h in one.holders if isinstance(h, (Module, Parameters))), None)
-            if isinstance(owner, Parameters):
-                return Parameters(of=owner.of, whole=False)
+        case Unknown():
+            todo, seen = list(one.holders), set[Value]()
+            while todo and len(seen) < 8:  # a part of a pair of `named_parameters()`
+                owner = todo.pop(0)
+                if isinstance(owner, Parameters):
+                    return Parameters(of=owner.of, whole=False)
+                if isinstance(owner, Unknown) and owner not in seen:
+                    seen.add(owner)
+                    todo.extend(owner.holders)
     return None
 
 

@@ -32,7 +32,7 @@ from torchlint.facts import (
     Value,
     only,
 )
-from torchlint.semantics.machine import Machine, choice, graph_of, link, matters
+from torchlint.semantics.machine import Machine, choice, graph_of, link, link_all, matters
 from torchlint.semantics.vocabulary import TENSOR_HINTS
 from torchlint.semantics.walk import children, words_of
 
@@ -62,9 +62,8 @@ def _name(m: Machine, node: cst.Name) -> Value:
         return found
     if name in _BUILTINS:
         return m.api("builtins." + name)
-    for star in m.stars:
-        if star.startswith("torch"):
-            return m.api(f"{star}.{name}")
+    if m.stars and len({star.partition(".")[0] for star in m.stars}) == 1 and m.stars[0].startswith("torch"):
+        return m.api(f"{m.stars[0]}.{name}")
     missing = Unknown(name=name, origin="global")
     m.module.locals[name] = missing  # the same unknown each time it is asked for
     return missing
@@ -80,7 +79,7 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
         case Api(path=path):
             return m.api(f"{path}.{name}")
         case Choice():
-            options = owner.options()
+            options = [o for o in owner.options() if not _is_none(o)] or list(owner.options())
             if len(options) == 1:
                 return attribute(m, options[0], name, node)
             return choice([attribute(m, one, name, node) for one in options])
@@ -119,6 +118,10 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
         owner.holds = owner.holds or owner.origin in ("parameter", "attribute", "global")
     link(fresh, owner)
     return m.derive(owner, name, fresh)
+
+
+def _is_none(value: Value) -> bool:
+    return isinstance(value, Literal) and value.value is None
 
 
 def _graph_if_tensor(owner: Value, name: str) -> frozenset[Value]:
@@ -402,7 +405,7 @@ def _comparison(m: Machine, node: cst.Comparison) -> Value:
 
 
 _ELEMENTWISE = (cst.LessThan, cst.GreaterThan, cst.LessThanEqual, cst.GreaterThanEqual, cst.Equal, cst.NotEqual)
-_INDEXED = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList"})
+INDEXED = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList"})
 
 
 def _boolean(m: Machine, node: cst.BooleanOperation) -> Value:
@@ -490,13 +493,12 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
                 and -len(items) <= index.value < len(items)
             ):
                 return items[index.value]
-            return choice(items) if items else Unknown(origin="item")
+            return _one_of(owner, items, index)
         case Mapping(entries=entries):
             if isinstance(index, Literal) and str(index.value) in entries:
                 return entries[str(index.value)]
-            return (
-                choice(entries.values()) if entries and index is None else Unknown(origin="item", holds=matters(owner))
-            )
+            all_keys = not isinstance(index, Literal)
+            return _one_of(owner, [v for k, v in entries.items() if all_keys or k.startswith("*")], index)
         case Tensor():
             return Tensor(
                 name=owner.name,
@@ -511,7 +513,7 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
         case Module():
             key = f"[{index.value}]" if isinstance(index, Literal) else "[]"
             known = m.field_of(owner, key)
-            position = index.value if isinstance(index, Literal) and owner.api in _INDEXED else None
+            position = index.value if isinstance(index, Literal) and owner.api in INDEXED else None
             if known is None and type(position) is int and -len(owner.inner) <= position < len(owner.inner):
                 return owner.inner[position]
             return _member(m, owner, key, node)
@@ -521,6 +523,16 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
             origin = "number" if owner.origin == "number" else "item"
             return Unknown(origin=origin, graph=owner.graph, device=owner.device)
     return _member(m, owner, f"[{index.value!r}]" if isinstance(index, Literal) else "[]", node)
+
+
+def _one_of(owner: Collection | Mapping, items: list[Value], index: Value | None) -> Value:
+    """One of the items that are known; where there may be more, a certain one can be a model that is not."""
+    if isinstance(index, Literal) and owner.open and matters(owner):
+        other = Unknown(origin="item", holds=True)
+        for one in items:
+            link_all(one, other)
+        return choice([*items, other])
+    return choice(items) if items else Unknown(origin="item")
 
 
 def _member(m: Machine, owner: Value, key: str, node: Any) -> Value:
@@ -589,6 +601,9 @@ def _yield(m: Machine, node: cst.Yield) -> Value:
     handler = m.active.on_yield
     if handler is not None:
         handler(value)
+    else:  # whoever asked for it acts now
+        m.active.yields.append(value)
+        m.unknown_call(node, "yield", list(m.active.locals.values()))
     return Unknown(origin="yield")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,7 @@ from torchlint.facts import (
     ZeroGrad,
     only,
 )
-from torchlint.semantics.expressions import combine, decided, device_of, ev, item
+from torchlint.semantics.expressions import INDEXED, combine, decided, device_of, ev, item
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import (
     Heap,
@@ -49,6 +49,7 @@ from torchlint.semantics.machine import (
     join_heaps,
     join_maps,
     link,
+    link_all,
     matters,
     unique,
     unplace,
@@ -137,11 +138,11 @@ def assign(m: Machine, target: Any, value: Value, node: Any) -> None:
         case cst.Name(value=name):
             bind_name(m, name, value)
         case cst.Tuple(elements=elements) | cst.List(elements=elements):
-            parts = unpack(m, value, len(elements), node)
+            parts = _starred_parts(elements, value) or unpack(m, value, len(elements), node)
             for element, part in zip(elements, parts, strict=True):
+                if isinstance(element, cst.StarredElement) and not isinstance(part, Collection):
+                    part = Collection(kind="list", items=[part], open=True)
                 assign(m, element.value, part, node)
-        case cst.StarredElement(value=inner):
-            assign(m, inner, Collection(kind="list", items=[value], open=True), node)
         case cst.Attribute(value=owner_node, attr=attr):
             set_attribute(m, ev(m, owner_node), attr.value, value, node, target)
         case cst.Subscript(value=owner_node):
@@ -233,9 +234,17 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
                 link_all(value, one)
 
 
-def link_all(value: Value, holder: Value) -> None:
-    for one in value.options():
-        link(one, holder)
+def _starred_parts(elements: Sequence[cst.BaseElement], value: Value) -> list[Value] | None:
+    """The parts of what is written out for targets with a starred one among them; None for anything else."""
+    star = next((i for i, e in enumerate(elements) if isinstance(e, cst.StarredElement)), None)
+    one = only(value)
+    if star is None or not isinstance(one, Collection) or one.open or one.kind not in ("tuple", "list"):
+        return None
+    more = len(one.items) - len(elements) + 1
+    if more < 0:
+        return None
+    rest = Collection(kind="list", items=one.items[star : star + more])
+    return [*one.items[:star], rest, *one.items[star + more :]]
 
 
 def unpack(m: Machine, value: Value, count: int, node: Any) -> list[Value]:
@@ -251,6 +260,8 @@ def unpack(m: Machine, value: Value, count: int, node: Any) -> list[Value]:
     options = value.options()
     if len(options) > 1 and all(isinstance(o, Collection) and not o.open and len(o.items) == count for o in options):
         return [choice([o.items[i] for o in options if isinstance(o, Collection)]) for i in range(count)]
+    if isinstance(one, Collection) and one.kind in ("tuple", "list", "set") and matters(one):
+        return [item(m, one, Literal(value=i), node) for i in range(count)]
     graph, device, holds = graph_of(value), device_of(value), any(matters(o) for o in options)
     if isinstance(one, Tensor) and (one.certain or one.made_by in _SPLITTING):
         return [Tensor(made_by="item", graph=graph, device=device, fresh=one.fresh) for _ in range(count)]
@@ -413,7 +424,7 @@ def _if(m: Machine, node: cst.If) -> None:
 def _for(m: Machine, node: cst.For) -> None:
     over = ev(m, node.iter)
     written_out = _written_out(only(over))
-    if written_out is not None:
+    if written_out is not None and not m.exhausted:
         _unroll(m, node, written_out)
         return
     once = _once(m, node.iter)
@@ -545,9 +556,11 @@ def run_comprehension(m: Machine, node: Any) -> Value:
     """A comprehension: loops of their own, with names of their own."""
     saved = dict(m.active.locals)
     produced: list[Value] = []
+    own: set[str] = set()
 
     def descend(clause: cst.CompFor) -> None:
         over = ev(m, clause.iter)
+        own.update(assigned_names(clause))
 
         def begin(loop: Loop) -> None:
             assign(m, clause.target, element_of(m, over, node), node)
@@ -567,7 +580,7 @@ def run_comprehension(m: Machine, node: Any) -> Value:
         run_loop(m, clause, begin, body, over=over)
 
     descend(node.for_in)
-    m.active.locals = {**saved, **{k: v for k, v in m.active.locals.items() if k in saved}}
+    m.active.locals = {**saved, **{k: v for k, v in m.active.locals.items() if k in saved and k not in own}}
     if isinstance(node, cst.DictComp):
         return Mapping(entries={f"*{i}": v for i, v in enumerate(produced)}, open=True)
     return Collection(kind="list", items=produced, open=True)
@@ -594,6 +607,8 @@ def element_of(m: Machine, over: Value, node: Any) -> Value:
             from torchlint.semantics.calls import batch_of
 
             return batch_of(m, one)
+        case Module(api=api, inner=inner) if inner and api in INDEXED:
+            return choice(inner)
         case Module() | Optimizer() | Parameters():
             return item(m, one, None, node)
         case Tensor():

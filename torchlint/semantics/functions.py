@@ -12,6 +12,7 @@ from torchlint.facts import (
     Api,
     Class,
     ClassInfo,
+    Collection,
     Derives,
     Device,
     Evidence,
@@ -22,6 +23,7 @@ from torchlint.facts import (
     GradContext,
     Instance,
     Loader,
+    Mapping,
     Module,
     Optimizer,
     Tensor,
@@ -140,7 +142,7 @@ def enter(
     if function.receiver is not None and not decoration(m, info).is_static:
         arguments = [function.receiver, *arguments]
         given.append(function.receiver)
-    if info not in m.relevant and isinstance(info.node, cst.FunctionDef) and not any(matters(a) for a in given):
+    if info not in m.relevant and isinstance(info.node, cst.FunctionDef) and not _acts(m, function, given):
         return Unknown(origin="call", graph=frozenset().union(*(graph_of(a) for a in given)) if given else frozenset())
     recursive = any(frame.function is info for frame in m.active.frame.stack())
     if m.active.frame.depth >= DEPTH_LIMIT or recursive or m.exhausted:
@@ -149,7 +151,7 @@ def enter(
     if not m.quiet:
         m.entered.add(info)
     look = decoration(m, info)
-    if look.opaque:
+    if look.opaque or starred:  # what is given may be more than can be seen, and go to any parameter
         m.unknown_call(node, info.name, given)
     activation = Activation(
         frame=Frame(info, call=m.site(node), parent=m.active.frame, depth=m.active.frame.depth + 1),
@@ -158,6 +160,11 @@ def enter(
         owner=info.owner,
     )
     return run(m, activation, lambda: bind(m, activation, arguments, keywords, starred), look)
+
+
+def _acts(m: Machine, function: Function, given: list[Value]) -> bool:
+    """True when a call can do something to what it is given, or to what the function finds around itself."""
+    return any(matters(a) for a in given) or bool(m.free_values(function))
 
 
 def run(m: Machine, activation: Activation, prepare: Callable[[], None], look: Decoration) -> Value:
@@ -188,6 +195,8 @@ def run(m: Machine, activation: Activation, prepare: Callable[[], None], look: D
         return Unknown(origin="call")
     m.heap = join_heaps([end[1] for end in ends])
     m.tail = unique(event for end in ends for event in end[2])
+    if activation.yields:
+        return Collection(kind="list", items=activation.yields, open=True)
     return choice([end[0] for end in ends])
 
 
@@ -197,6 +206,13 @@ def bind(m: Machine, activation: Activation, arguments: list[Value], keywords: d
 
     info = activation.info
     assert info is not None
+
+    def default(node: Any) -> Value:
+        inside, m.active = m.active, activation.outer or m.module  # its names are those around the definition
+        value = ev(m, node)
+        m.active = inside
+        return value
+
     params: cst.Parameters = info.node.params
     positional = [*params.posonly_params, *params.params]
     rest = list(arguments)
@@ -209,23 +225,21 @@ def bind(m: Machine, activation: Activation, arguments: list[Value], keywords: d
         elif starred or param.default is None:
             activation.locals[name] = unknown_parameter(m, info, param)
         else:
-            activation.locals[name] = ev(m, param.default)
+            activation.locals[name] = default(param.default)
     for param in params.kwonly_params:
         name = param.name.value
         if name in keywords:
             activation.locals[name] = keywords[name]
         elif param.default is not None and not starred:
-            activation.locals[name] = ev(m, param.default)
+            activation.locals[name] = default(param.default)
         else:
             activation.locals[name] = unknown_parameter(m, info, param)
     if isinstance(params.star_arg, cst.Param):
-        from torchlint.facts import Collection
-
         activation.locals[params.star_arg.name.value] = Collection(kind="tuple", items=rest, open=starred)
     if params.star_kwarg is not None:
         named = {p.name.value for p in (*positional, *params.kwonly_params)}
-        extra = [v for k, v in keywords.items() if k not in named]
-        activation.locals[params.star_kwarg.name.value] = Unknown(origin="kwargs", holds=any(matters(v) for v in extra))
+        extra = {k: v for k, v in keywords.items() if k not in named}
+        activation.locals[params.star_kwarg.name.value] = Mapping(entries=extra, open=starred)
 
 
 def bind_unknown(m: Machine, activation: Activation, receiver: Value | None) -> None:
@@ -299,7 +313,7 @@ def unknown_parameter(m: Machine, info: FunctionInfo, param: cst.Param, uses: se
         if info.owner is not None and info.owner.module is Derives.YES
         else vocabulary.TENSOR_ONLY
     )
-    if uses & wanted and not uses & {"keys", "items", "values", "append"}:
+    if uses & wanted and not uses & {"keys", "items", "values", "append", "step"}:
         return Tensor(name=name, made_by="parameter", certain="()" not in uses)
     return value
 

@@ -66,6 +66,7 @@ class Activation:
     outer: Activation | None = None
     shared: dict[str, Activation] = field(default_factory=dict)  # names declared global or nonlocal
     returns: list[tuple[Value, Heap, list[Event]]] = field(default_factory=list)
+    yields: list[Value] = field(default_factory=list)
     on_yield: Callable[[Value], None] | None = None
     owner: ClassInfo | None = None  # the class whose method runs, for super()
 
@@ -323,6 +324,12 @@ def link(value: Value, holder: Value) -> None:
     """Notes that `holder` has been given `value` and may act on it."""
     if value is not holder and holder not in value.holders:
         value.holders.append(holder)
+
+
+def link_all(value: Value, holder: Value) -> None:
+    """Notes it of every alternative."""
+    for one in value.options():
+        link(one, holder)
 
 
 def choice(values: Iterable[Value]) -> Value:
