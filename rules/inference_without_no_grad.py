@@ -153,7 +153,12 @@ def _records(root: Root, forward: Forward) -> bool:
     if forward not in walk(forward.next, "", lambda state, event: state):
         return False  # one pass only
     met = walk(forward.next, "eval", after)
-    return not any(isinstance(e, Backward) or (isinstance(e, GradientUsed) and e.frame is forward.frame) for e in met)
+    callers = list(forward.frame.stack())
+    return not any(
+        isinstance(e, Backward)
+        or (isinstance(e, GradientUsed) and (e.frame in callers or set(e.loops) & set(forward.loops)))
+        for e in met
+    )
 
 
 def _fix(facts: Facts, root: Root, forward: Forward) -> Fix | None:
