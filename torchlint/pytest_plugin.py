@@ -13,15 +13,13 @@ nothing; torch only comes with the first test that asks.
 from __future__ import annotations
 
 import contextlib
-import linecache
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from torchlint.confirm.probe import Measurement
+    from torchlint.confirm.result import RuntimeOnly, Verdict
     from torchlint.confirm.watch import Report
 
 FIXTURE = "torchlint_watch"
@@ -58,7 +56,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     arguments = getattr(item, "funcargs", {})
     if FIXTURE not in arguments:
         return
-    text = _told(arguments[FIXTURE], item.config.rootpath)
+    text = _told(arguments[FIXTURE])
     if not text:
         return
     if outcome.excinfo is None:
@@ -78,20 +76,21 @@ def _ignored(item: Any) -> list[str]:
     return names
 
 
-def _told(report: Report, root: Path) -> str:
+def _told(report: Report) -> str:
     """What was confirmed, each with its line and number; empty when nothing was."""
-    found = [(verdict.rule, one) for verdict in report.confirmed for one in verdict.measurements if one.harmed]
+    found = report.confirmed
     if not found:
         return ""
-    rules = ", ".join(dict.fromkeys(rule for rule, _ in found))
-    return "\n".join([f"torchlint confirmed {rules} in this test", *(_block(rule, one, root) for rule, one in found)])
+    rules = ", ".join(dict.fromkeys(one.code for one in found))
+    return "\n".join([f"torchlint confirmed {rules} in this test", *map(_block, found)])
 
 
-def _block(rule: str, one: Measurement, root: Path) -> str:
-    path = Path(one.place.file)
-    shown = path.relative_to(root) if path.is_relative_to(root) else path
+def _block(one: Verdict | RuntimeOnly) -> str:
+    number = one.number
+    if number is None:
+        return f"\n{one.spot}: {one.code}"
     return (
-        f"\n{shown}:{one.place.line}: {rule}: {one.message}\n"
-        f"    {linecache.getline(one.place.file, one.place.line).strip()}\n"
-        f"    {one.what}: {one.value:.6g} {one.unit}, where {one.expected:.6g} is right"
+        f"\n{one.spot}: {one.code}: {number.message}\n"
+        f"    {one.spot.source.strip()}\n"
+        f"    {number.measure}: {number.value:.6g} {number.unit}, where {number.expected:.6g} is right"
     )

@@ -43,7 +43,7 @@ class Ranks:
         self._store()
         return self.rank == 0
 
-    def say(self, words: list[dict[str, Any]], last: bool = False) -> None:
+    def say(self, words: list[str], last: bool = False) -> None:
         """Leaves `words` for rank 0; with the `last` ones it need not wait for more."""
         store = self._store()
         if store is None or self.rank == 0:
@@ -56,7 +56,7 @@ class Ranks:
                 store.set(f"{self._prefix}/{self.rank}/here", "1")
                 self._here = True
 
-    def hear(self, wait: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+    def hear(self, wait: bool = False) -> Iterator[tuple[int, str]]:
         """What others have left by now for rank 0, each with who said it; `wait`: until all who watch have ended."""
         store = self._store()
         if store is None or self.rank != 0:

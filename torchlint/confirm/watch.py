@@ -11,31 +11,33 @@ pass, it forgets what it has judged, and what it finds it says at once, as a war
 from __future__ import annotations
 
 import contextlib
-import functools
 import linecache
 import logging
 import math
 import os
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from torchlint import registry, suppress
-from torchlint.confirm import events
+from torchlint import registry
+from torchlint.confirm import claims, events, html, series
+from torchlint.confirm.claims import Claims
 from torchlint.confirm.events import Event, Place, Trace
-from torchlint.confirm.frames import user_place
-from torchlint.confirm.probe import Measurement, Outcome, Verdict, judge
+from torchlint.confirm.harness import ConfirmError
+from torchlint.confirm.match import Assessment, Sources, assess
+from torchlint.confirm.motion import Motion
+from torchlint.confirm.probe import Outcome
 from torchlint.confirm.ranks import Ranks
+from torchlint.confirm.result import AS_IS, Result, RuntimeOnly, Spot, Verdict
 from torchlint.confirm.trace import Recorder
-from torchlint.diagnostic import Diagnostic, Severity, Span
-from torchlint.rule import Rule
-from torchlint.source import Source
 
 EVERY = 100
 SAMPLE = 4  # steps in a row of each optimizer: stale gradients show at the second
@@ -52,65 +54,122 @@ class TorchlintWarning(UserWarning):
 class Report:
     """What `torchlint.watch` has seen so far; complete when its block has ended."""
 
-    def __init__(self, rules: list[Rule], named: frozenset[int] = frozenset()) -> None:
-        self._rules = rules
+    def __init__(self, ignore: Collection[str] = (), named: frozenset[int] = frozenset()) -> None:
+        self._rules = [r for r in registry.load() if r.probe is not None and r.name not in ignore]
         self._named = named  # models that the user spoke of
+        self._home = Path.cwd()
         self._events: list[Event] = []
-        self._certain: dict[tuple[str, Place, str], Measurement] = {}  # harm whose events have been thinned out
         self._first = 0  # number of the first event that was heard
+        self._certain: dict[tuple[str, Spot], Verdict | RuntimeOnly] = {}  # harm whose events may be forgotten by now
+        self._claims: dict[str, Claims] = {}
+        self._assessed = (-1, Assessment((), ()))
+        self._started = time.monotonic()
         self.steps = 0
         self.others: list[tuple[int, str]] = []  # on rank 0: what other ranks confirmed, in words
 
     @property
-    def verdicts(self) -> list[Verdict]:
-        """One for each rule: confirmed, harmless here, or not reached."""
-        return self._judge()
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What the run says to each finding of the linter in the files that took part in it."""
+        return self._assess().verdicts
 
     @property
-    def confirmed(self) -> list[Verdict]:
-        """The verdicts of the rules whose harm was measured."""
-        return [verdict for verdict in self._judge() if verdict.outcome is Outcome.CONFIRMED]
+    def runtime_only(self) -> tuple[RuntimeOnly, ...]:
+        """Pitfalls that only the run shows."""
+        return self._assess().runtime_only
+
+    @property
+    def confirmed(self) -> list[Verdict | RuntimeOnly]:
+        """Those of both that were measured to do harm; each has its `code`, its `spot` and its `number`."""
+        return _harmed(self._assess())
 
     @property
     def trace(self) -> Trace:
         """The events that are kept, for probes of your own."""
         return Trace(list(self._events))
 
+    @property
+    def result(self) -> Result:
+        """All of it as `torchlint confirm` has it: `to_json()` is its JSON."""
+        trace, end = self.trace, self.trace.end
+        status, device = (end.status, end.device) if end is not None else (0, _device())
+        run = series.run_of(
+            trace, self._sources(), name=AS_IS, status=status, cut="", seconds=time.monotonic() - self._started,
+            device=device, seed=None,
+        )  # fmt: skip
+        notes = [f"Rank {rank}: {text}" for rank, text in self.others]
+        if len(run.optimizers) and sum(len(one.steps) for one in run.optimizers) < self.steps:
+            notes.append(f"Watched from inside: of {self.steps} steps these are samples.")
+        files = tuple(self._shown(file) for file in self._files())
+        program = (sys.argv[0] or "python",)
+        return Result(torch.__version__, device, program, self.verdicts, self.runtime_only, (run,), files, tuple(notes))
+
+    def html(self) -> str:
+        """The page of `torchlint confirm --output-format html`."""
+        return html.render(self.result)
+
     def __str__(self) -> str:
-        found = [_line(verdict.rule, one) for verdict in self.confirmed for one in verdict.measurements if one.harmed]
-        found += [f"{text} (rank {rank})" for rank, text in self.others]
-        harmless = sum(verdict.outcome is Outcome.HARMLESS for verdict in self._judge())
-        tail = f"{self.steps} steps watched; {len(found)} confirmed, {harmless} rules measured harmless here"
-        return "\n".join([*found, tail])
+        lines = [_line(one) for one in self.confirmed] + [f"{text} (rank {rank})" for rank, text in self.others]
+        harmless = sum(one.outcome is Outcome.HARMLESS for one in self.verdicts)
+        tail = f"{self.steps} steps watched, {len(lines)} pitfalls confirmed"
+        return "\n".join([*lines, tail + (f", {harmless} findings harmless here" if harmless else "")])
 
     def __repr__(self) -> str:
-        return f"<torchlint report: {self.steps} steps, {len(self.confirmed)} rules confirmed>"
+        return f"<torchlint report: {self.steps} steps, {len(self.confirmed)} pitfalls confirmed>"
 
     def _hear(self, event: Event) -> None:
-        if not self._events and not self._certain:
+        if not self._events:
             self._first = event.number
         self._events.append(event)
 
-    def _judge(self, before: float = math.inf) -> list[Verdict]:
+    def _assess(self, before: float = math.inf) -> Assessment:
         """The verdicts; of forwards from number `before` on, only those that have served a backward count."""
+        newest = self._events[-1].number if self._events else -1
+        if before == math.inf and self._assessed[0] == newest:
+            return self._assessed[1]
         trace = _settled(self._events, self._first, before, self._named)
-        verdicts = []
-        for rule in self._rules:
-            assert rule.probe is not None
-            found = {(one.place, one.what): one for one in judge(rule.name, rule.probe, trace).measurements}
-            found |= {key[1:]: one for key, one in self._certain.items() if key[0] == rule.name}
-            verdicts.append(_verdict(rule.name, [one for one in found.values() if not _excused(rule.name, one)]))
-        return verdicts
+        findings = [one for file in self._files() for one in self._claimed(file).findings]
+        now = assess(trace, findings, self._rules, self._sources())
+        for one in _harmed(now):
+            self._certain.setdefault((one.code, one.spot), one)
+        kept = Assessment(
+            tuple(_known(self._certain.get((one.code, one.spot)), one) for one in now.verdicts),
+            tuple(one for one in self._certain.values() if isinstance(one, RuntimeOnly)),
+        )
+        if before == math.inf:
+            self._assessed = (newest, kept)
+        return kept
 
-    def _thin_out(self, verdicts: list[Verdict]) -> None:
+    def _suspects(self, before: float) -> bool:
+        """Whether any rule measures harm: then it pays to lint the files and assess it."""
+        trace = _settled(self._events, self._first, before, self._named)
+        return any(one.harmed for rule in self._rules if rule.probe is not None for one in rule.probe(trace))
+
+    def _files(self) -> list[str]:
+        return list(dict.fromkeys(one.place.file for one in self._events if one.place.file))
+
+    def _claimed(self, file: str) -> Claims:
+        """What the linter says of a file, as it is when it is first asked; cells of a notebook are in linecache."""
+        if file not in self._claims:
+            data = "".join(linecache.getlines(file)).encode()
+            try:
+                self._claims[file] = claims.lint({file: data}, [rule.name for rule in self._rules])
+            except ConfirmError:  # a configuration that cannot be read: then the run speaks for itself
+                self._claims[file] = Claims({file: data.decode()}, self._rules)
+        return self._claims[file]
+
+    def _sources(self) -> Sources:
+        texts = {name: text for file in self._files() for name, text in self._claimed(file).texts.items()}
+        return Sources(texts, self._shown)
+
+    def _shown(self, file: str) -> str:
+        path = Path(file)
+        return str(path.relative_to(self._home)) if path.is_relative_to(self._home) else file
+
+    def _thin_out(self) -> None:
         """Forgets most of what was judged, once there is much of it."""
-        if len(self._events) <= KEPT:
-            return
-        for verdict in verdicts:
-            for one in verdict.measurements:
-                if one.harmed:
-                    self._certain.setdefault((verdict.rule, one.place, one.what), one)
-        self._events = _thinned(self._events)
+        if len(self._events) > KEPT:
+            self._assess(self._events[-1].number)
+            self._events = _thinned(self._events)
 
 
 @contextlib.contextmanager
@@ -132,7 +191,7 @@ def watch(
     be nested. Raises TypeError for a thing that is neither, ValueError for an unknown rule or an `every` under 1,
     RuntimeError when another thread is being watched.
     """
-    rules = _rules(ignore)
+    ignore = _checked(ignore)
     for thing in things:
         if not isinstance(thing, (nn.Module, torch.optim.Optimizer)):
             raise TypeError(
@@ -148,7 +207,7 @@ def watch(
     named = frozenset(recorder.know(thing) for thing in things if isinstance(thing, nn.Module))
     for thing in things:
         recorder.know(thing)
-    report = Report(rules, named)
+    report = Report(ignore, named)
     watcher = _Watcher(report, recorder, every, warn, logger)
     try:
         with contextlib.ExitStack() as undo:
@@ -177,7 +236,7 @@ class _Watcher:
         self._warn, self._logger = warn, logger
         self._process = os.getpid()
         self._ranks = Ranks(_Watcher._count)
-        self._told: set[tuple[str, str, int]] = set()
+        self._told: set[tuple[str, Spot]] = set()
         self._optimizers: set[int] = set()
         self._awake = True
         self._began = 0  # step at which the sample or the pause began
@@ -189,8 +248,11 @@ class _Watcher:
     def listening(self) -> Iterator[None]:
         """Hears the recorder's events, and counts steps."""
         with contextlib.ExitStack() as undo:
-            self._recorder.listeners.append(self._report._hear)
-            undo.callback(self._recorder.listeners.remove, self._report._hear)
+            motion = Motion(self._recorder)
+            for listener in (self._report._hear, motion):
+                self._recorder.listeners.append(listener)
+                undo.callback(self._recorder.listeners.remove, listener)
+            undo.callback(lambda: motion.tell(self._recorder.steps))
             self._recorder.wake()
             undo.callback(lambda: self._recorder.rest() if self._awake else None)
             undo.callback(register_optimizer_step_post_hook(self._stepped).remove)
@@ -220,69 +282,77 @@ class _Watcher:
         now = time.monotonic()
         if self._spent > SHARE * (now - self._started):
             return
-        verdicts = self._report._judge(self._settled)
-        self._settled = self._report._events[-1].number + 1 if self._report._events else 0
-        self._report._thin_out(verdicts)
+        report, before = self._report, self._settled
+        self._settled = report._events[-1].number + 1 if report._events else 0
+        found = _harmed(report._assess(before)) if report._suspects(before) else []
+        report._thin_out()
         self._spent += time.monotonic() - now
-        self._tell(verdicts)
+        self._tell(found)
 
     def finish(self, status: int) -> None:
         """The last judgement, when the hooks are out again. `status` 1: the block ended by an exception."""
         report = self._report
         number = report._events[-1].number + 1 if report._events else 0
-        report._hear(events.Ended(number, Place(), status, torch=torch.__version__))
-        self._tell(report._judge(), last=True)
+        report._hear(events.Ended(number, Place(), status, device=_device(), torch=torch.__version__))
+        self._tell(report.confirmed if report._certain or report._suspects(math.inf) else [], last=True)
 
-    def _tell(self, verdicts: list[Verdict], last: bool = False) -> None:
-        news = []
-        for verdict in verdicts:
-            for one in verdict.measurements:
-                key = (verdict.rule, one.place.file, one.place.line)
-                if one.harmed and key not in self._told:
-                    self._told.add(key)
-                    news.append((verdict.rule, one))
+    def _tell(self, found: list[Verdict | RuntimeOnly], last: bool = False) -> None:
+        news = [one for one in found if (one.code, one.spot) not in self._told]
+        self._told.update((one.code, one.spot) for one in news)
         if not self._ranks.speaks:
-            words = [{"rule": rule, "place": str(one.place), "message": one.message} for rule, one in news]
-            self._ranks.say(words, last)
+            self._ranks.say([_line(one) for one in news], last)
             return
-        heard = [(rank, f"{word['place']}: {word['rule']}: {word['message']}") for rank, word in self._ranks.hear(last)]
+        heard = list(self._ranks.hear(last))
         self._report.others.extend(heard)
         if not self._warn:
             return
-        for rule, one in news:
-            self._say(f"{rule}: {one.message}", one.place)
+        for one in news:
+            self._say(f"{one.code}: {_message(one)}", one.spot)
         for rank, text in heard:
             self._say(f"{text} (rank {rank})", None)
 
-    def _say(self, text: str, place: Place | None) -> None:
+    def _say(self, text: str, spot: Spot | None) -> None:
         if self._logger is not None:
-            self._logger.warning("%s", f"{place}: {text}" if place is not None else text)
+            self._logger.warning("%s", f"{spot}: {text}" if spot is not None else text)
+        elif spot is None:
+            warnings.warn(text, TorchlintWarning, stacklevel=2)
         else:
-            here = place if place is not None and place.file else user_place()
-            warnings.warn_explicit(text, TorchlintWarning, here.file or "torchlint", here.line)
+            known = Path(spot.filename).is_absolute() or spot.filename.startswith("<")
+            file = spot.filename if known else str(self._report._home / spot.filename)
+            warnings.warn_explicit(text, TorchlintWarning, file, spot.row)
 
 
 # ------------------------------------------------------------------------------------------------------ small functions
 
 
-def _rules(ignore: Collection[str]) -> list[Rule]:
+def _checked(ignore: Collection[str]) -> Collection[str]:
     known = registry.by_name()
-    for name in (ignore,) if isinstance(ignore, str) else ignore:
+    names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    for name in names:
         if name not in known:
             raise ValueError(f"unknown rule {name!r}{registry.nearest(name, known)}; `torchlint rules` lists them")
-    return [rule for rule in known.values() if rule.probe is not None and rule.name not in ignore]
+    return names
 
 
-def _verdict(rule: str, found: list[Measurement]) -> Verdict:
-    harmed = [one for one in found if one.harmed]
-    if not found:
-        return Verdict(rule, Outcome.NOT_REACHED)
-    outcome = Outcome.CONFIRMED if harmed else Outcome.HARMLESS
-    return Verdict(rule, outcome, (harmed or found)[0], tuple(found))
+def _harmed(found: Assessment) -> list[Verdict | RuntimeOnly]:
+    return [*(one for one in found.verdicts if one.outcome is Outcome.CONFIRMED), *found.runtime_only]
 
 
-def _line(rule: str, one: Measurement) -> str:
-    return f"{one.place}: {rule}: {one.message}"
+def _known(before: Verdict | RuntimeOnly | None, now: Verdict) -> Verdict:
+    return before if isinstance(before, Verdict) else now
+
+
+def _message(one: Verdict | RuntimeOnly) -> str:
+    return one.number.message if one.number is not None else ""
+
+
+def _line(one: Verdict | RuntimeOnly) -> str:
+    return f"{one.spot}: {one.code}: {_message(one)}"
+
+
+def _device() -> str:
+    cuda: Any = torch.cuda
+    return str(cuda.get_device_name()) if cuda.is_initialized() else "cpu"
 
 
 def _settled(happened: list[Event], first: int, before: float, named: frozenset[int]) -> Trace:
@@ -324,16 +394,3 @@ def _thinned(happened: list[Event]) -> list[Event]:
             kept.add(one.number)
     kept |= {one.backward for one in happened if isinstance(one, events.OptimizerStep) and one.number in kept}
     return [one for one in happened if one.number in kept]
-
-
-def _excused(rule: str, one: Measurement) -> bool:
-    return one.harmed and _suppressed(rule, one.place.file, one.place.line)
-
-
-@functools.lru_cache(maxsize=512)
-def _suppressed(rule: str, file: str, line: int) -> bool:
-    """Whether a comment in the source suppresses this rule there; notebook cells are in linecache."""
-    source = Source(file, "".join(linecache.getlines(file)).encode())
-    span = Span(line, 1, line, 1)
-    finding = Diagnostic(rule, "", Severity.ERROR, "", file, span, statement_row=line, statement_end_row=line)
-    return not suppress.apply(source, [finding], registry.by_name(), (), ())
