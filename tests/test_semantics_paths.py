@@ -1,6 +1,5 @@
 """In which order things can happen: branches, loops, exits, clean-up, and what a constant test rules out."""
 
-# ruff: noqa: E501, ISC004 (tables of programs, each on as few lines as it has)
 from __future__ import annotations
 
 import pytest

@@ -59,7 +59,7 @@ def _name(m: Machine, node: cst.Name) -> Value:
         return Literal(value=_CONSTANTS[name])
     found = m.lookup(name)
     if found is not None:
-        return found
+        return _unsettled(found) if name in m.outline.shared else found
     if name in _BUILTINS:
         return m.api("builtins." + name)
     if m.stars and len({star.partition(".")[0] for star in m.stars}) == 1 and m.stars[0].startswith("torch"):
@@ -70,7 +70,13 @@ def _name(m: Machine, node: cst.Name) -> Value:
 
 
 def _attribute(m: Machine, node: cst.Attribute) -> Value:
-    return attribute(m, ev(m, node.value), node.attr.value, node)
+    found = attribute(m, ev(m, node.value), node.attr.value, node)
+    return _unsettled(found) if node.attr.value in m.outline.changing else found
+
+
+def _unsettled(value: Value) -> Value:
+    """A constant that something else may have changed since: it is known, and decides nothing."""
+    return Choice(name=value.name, alternatives=[value]) if type(value) is Literal else value
 
 
 def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
@@ -147,7 +153,7 @@ def class_attribute(m: Machine, owner: Class, name: str) -> Value:
 
 def object_attribute(m: Machine, owner: Module | Instance, name: str, node: Any) -> Value:
     """An attribute of an object whose class may be known: set before, a method, set by a method we have not run yet."""
-    found = m.field_of(owner, name)
+    found = _field(m, owner, name)
     if found is not None:
         return found
     cls = owner.cls
@@ -161,7 +167,7 @@ def object_attribute(m: Machine, owner: Module | Instance, name: str, node: Any)
                 return enter(m, bound, [], {}, node)
             return bound
         construct(m, owner)
-        found = m.field_of(owner, name)
+        found = _field(m, owner, name)
         if found is not None:
             return found
         found = inherited_attribute(m, owner, cls, name)
@@ -183,6 +189,17 @@ def object_attribute(m: Machine, owner: Module | Instance, name: str, node: Any)
     fresh = Unknown(name=f"{owner.name or 'self'}.{name}", origin="attribute", holds=True)
     link(fresh, owner)
     return m.derive(owner, name, fresh)
+
+
+def _field(m: Machine, owner: Module | Instance, name: str) -> Value | None:
+    """An attribute as the constructor leaves it, or as a method that may have been called since does."""
+    found = m.field_of(owner, name)
+    if type(found) is not Literal or owner.cls is None or name not in m.outline.changing or (owner, name) in m.heap:
+        return found
+    from torchlint.semantics.functions import inherited_attribute
+
+    later = inherited_attribute(m, owner, owner.cls, name)
+    return m.derive(owner, name, choice([found, later])) if later is not None else found
 
 
 def _tensor_attribute(m: Machine, owner: Tensor, name: str, node: Any) -> Value:
@@ -470,6 +487,8 @@ def _subscript(m: Machine, node: cst.Subscript) -> Value:
     if len(node.slice) != 1:
         index = None
     found = item(m, owner, only(index) if index is not None else None, node)
+    if type(found) is Literal and not (isinstance(owner, Collection) and owner.kind == "tuple"):
+        return _unsettled(found)
     if isinstance(found, Tensor) and found.rank is None and any(_keeps_dimension(e.slice) for e in node.slice):
         found.rank = 1  # at least
     return found

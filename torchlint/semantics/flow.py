@@ -130,6 +130,11 @@ def _augmented(m: Machine, node: cst.AugAssign) -> None:
     result = combine(m, node, [left, right], "in-place")
     if isinstance(node.target, cst.Name):
         bind_name(m, node.target.value, result)
+    elif isinstance(node.target, cst.Attribute) and isinstance(one, Literal):
+        with m.detached():
+            owners = ev(m, node.target.value).options()
+        for owner in owners:
+            m.heap[(owner, node.target.attr.value)] = result
 
 
 def assign(m: Machine, target: Any, value: Value, node: Any) -> None:

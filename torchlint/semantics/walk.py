@@ -91,6 +91,8 @@ class Outline:
     words: frozenset[str] = frozenset()
     top: frozenset[str] = frozenset()  # words of the module body alone
     strings: frozenset[str] = frozenset()
+    changing: set[str] = field(default_factory=set)  # attributes that are bound outside of constructors, or augmented
+    shared: set[str] = field(default_factory=set)  # names that are declared global or nonlocal
 
 
 @dataclass(slots=True, eq=False)
@@ -126,6 +128,14 @@ def outline(tree: cst.Module) -> Outline:
                 for one in (e.value for e in value.elements) if type(value) is cst.Tuple else (value,):
                     if type(one) is cst.Call and type(one.func) is attribute_type:
                         scope.info.discards |= one.func.attr.value in _COPYING
+            if kind is cst.Assign:
+                if not (isinstance(scope.info, FunctionInfo) and scope.info.name == "__init__"):
+                    for target in node.targets:
+                        _changing(target.target, found.changing)
+            elif kind is cst.AugAssign:
+                _changing(node.target, found.changing)
+            elif kind is cst.Global or kind is cst.Nonlocal:
+                found.shared.update(item.name.value for item in node.names)
             if kind is function_type:
                 scopes.append(_function(node, scope, found, stack))
                 continue
@@ -211,6 +221,15 @@ def _class(node: cst.ClassDef, scope: _Scope, found: Outline, stack: list[Any]) 
     stack.extend(node.bases)
     scope.words.add(info.name)
     return _Scope(_statements(node.body), info, scope)
+
+
+def _changing(target: Any, names: set[str]) -> None:
+    match target:
+        case cst.Attribute(attr=attr):
+            names.add(attr.value)
+        case cst.Tuple(elements=elements) | cst.List(elements=elements):
+            for element in elements:
+                _changing(element.value, names)
 
 
 def _statements(block: cst.BaseSuite) -> list[Any]:
