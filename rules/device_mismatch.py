@@ -202,7 +202,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     what, unit = "operations on two devices", "errors"
     errors = [error for error in trace.of(events.DeviceError) if not error.made_inside]
     for error in errors:
-        yield Measurement(what, 1, 0, unit, True, error.place, f"RuntimeError: {error.message}")
+        yield Measurement(what, 1, 0, unit, True, error.place, f"RuntimeError: {error.message}", (error.inner,))
     if not errors:
         for forward in trace.of(events.Forward):
             if forward.device.startswith("cuda"):

@@ -166,7 +166,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     refused = [one for one in trace.of(events.AttributeRefused) if not one.initialises_later]
     for one in refused:
         message = f"{one.kind} holds {one.registered} parameters, torch never set it up: {one.message}"
-        yield Measurement(what, 1, 0, unit, True, one.place, message)
+        yield Measurement(what, 1, 0, unit, True, one.place, message, one.inits)
     if not refused:
         for built in trace.of(events.SuperInit):
             message = f"torch set {built.kind} up before anything was assigned"

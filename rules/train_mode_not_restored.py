@@ -174,4 +174,6 @@ def probe(trace: Trace) -> Iterator[Measurement]:
                 f"{frozen[0].kind} was in evaluation mode in {len(frozen)} of {len(forwards)} training batches: "
                 f"{layers} of its layers (dropout, normalisation) then do not train"
             )
-        yield Measurement(what, len(frozen), 0, unit, bool(frozen and layers), place, message)
+        switched = [s.place for s in trace.of(events.ModeSet) if not s.training and s.module == forwards[0].module]
+        harmed = bool(frozen and layers)
+        yield Measurement(what, len(frozen), 0, unit, harmed, place, message, tuple(dict.fromkeys(switched)))

@@ -60,6 +60,7 @@ class AttributeRefused(Event):
     message: str  # torch's own
     registered: int  # parameters that the object holds
     initialises_later: bool  # the `__init__` that was interrupted would still have called another
+    inits: tuple[Place, ...] = ()  # where the program defines the `__init__` of the class and of its bases
 
 
 @dataclass(slots=True, frozen=True)
@@ -336,6 +337,8 @@ def decode(line: str) -> Event:
         values |= {key: Place.read(values[key]) for key in ("place", "inner") if key in values}
         if "orphans" in values:
             values["orphans"] = tuple(Orphan(**one) for one in values["orphans"])
+        if "inits" in values:
+            values["inits"] = tuple(Place.read(one) for one in values["inits"])
         if kind is ParameterMotion:
             values["unmoved"] = tuple(Still(**one) for one in values["unmoved"])
         return kind(**{key: _tuple(value) for key, value in values.items()})

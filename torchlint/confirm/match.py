@@ -87,7 +87,7 @@ def assess(trace: Trace, findings: Sequence[Diagnostic], rules: Iterable[Rule], 
         measured = judge(rule.name, rule.probe, trace).measurements if rule.probe is not None else ()
         nearest: dict[int, list[tuple[int, Measurement]]] = {n: [] for n, _ in mine}
         for one in measured:
-            distances = {n: d for n, finding in mine if (d := distance(one.place, finding, sources)) is not None}
+            distances = {n: d for n, finding in mine if (d := distance(one, finding, sources)) is not None}
             best = min(distances.values(), default=None)
             for n, far in distances.items():
                 if far == best:
@@ -100,9 +100,9 @@ def assess(trace: Trace, findings: Sequence[Diagnostic], rules: Iterable[Rule], 
     return Assessment(ordered, tuple(_once(shown)))
 
 
-def distance(place: Place, finding: Diagnostic, sources: Sources) -> int | None:
-    """How far a measured place is from a finding; None when it says nothing of it."""
-    frames = [(place.file, place.line), *place.callers]
+def distance(one: Measurement, finding: Diagnostic, sources: Sources) -> int | None:
+    """How far what was measured is from a finding; None when it says nothing of it."""
+    frames = [(one.place.file, one.place.line), *one.place.callers]
     on_it = range(
         min(finding.span.row, finding.statement_row or finding.span.row),
         max(finding.span.row, finding.statement_end_row) + 1,
@@ -110,6 +110,8 @@ def distance(place: Place, finding: Diagnostic, sources: Sources) -> int | None:
     for far, (file, row) in enumerate(frames):
         if file == finding.filename and row in on_it:
             return min(far, LED_TO)
+    if any(place.file == finding.filename and place.line in on_it for place in one.also):
+        return RELATED
     if any((other.filename, other.span.row) == frame for other in finding.related for frame in frames):
         return RELATED
     scope = sources.scope(finding.filename, finding.span.row)

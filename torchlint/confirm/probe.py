@@ -26,6 +26,7 @@ class Measurement:
     harmed: bool
     place: Place
     message: str  # one sentence for the user
+    also: tuple[Place, ...] = ()  # other lines that it speaks of
 
 
 class Outcome(enum.Enum):

@@ -13,7 +13,7 @@ from torchlint.confirm.events import Place, Trace
 from torchlint.confirm.harness import DEVICES, ConfirmError
 from torchlint.confirm.match import Sources, assess, number
 from torchlint.confirm.probe import Outcome, judge
-from torchlint.confirm.result import AS_IS, FIXED, Result, Verdict
+from torchlint.confirm.result import AS_IS, FIXED, ProgramRun, Result, Verdict
 from torchlint.confirm.runner import Ran
 from torchlint.confirm.series import run_of
 from torchlint.confirm.solo import Errand
@@ -74,7 +74,7 @@ def prove(request: Request, progress: Callable[[int], None] = lambda _: None) ->
             runtime_only=answer.runtime_only,
             runs=(run,),
             files=tuple(_shown(file, home) for file in found.texts),
-            notes=(*found.notices, *_notes(ran, request, sources)),
+            notes=(*found.notices, *_notes(ran.trace, run, request, sources)),
         )
 
 
@@ -164,24 +164,24 @@ def _device(trace: Trace, request: Request) -> str:
 # ----------------------------------------------------------------------------------------------------- what to mention
 
 
-def _notes(ran: Ran, request: Request, sources: Sources) -> Iterator[str]:
+def _notes(trace: Trace, run: ProgramRun, request: Request, sources: Sources) -> Iterator[str]:
     """Plain sentences on what limits the evidence."""
-    trace, end = ran.trace, ran.trace.end
-    stepped = any(True for _ in trace.of(events.OptimizerStep))
-    if ran.cut == runner.LIMIT_REACHED:
-        yield f"The program was ended at the time limit of {request.timeout:g} s; a longer --timeout shows more."
-    elif ran.cut == runner.INTERRUPTED:
-        yield "The program was interrupted; this is what was known by then."
-    elif end is not None and end.stopped:
-        yield f"The program was ended after {request.max_steps} optimizer steps (--max-steps)."
-    elif end is None and ran.status is not None and ran.status < 0:
-        yield f"The program was killed by signal {-ran.status}."
+    stepped = run.steps > 0
+    match run.ended:
+        case "time-limit":
+            yield f"The program was ended at the time limit of {request.timeout:g} s; a longer --timeout shows more."
+        case "interrupted":
+            yield "The program was interrupted; this is what was known by then."
+        case "step-limit":
+            yield f"The program was ended after {request.max_steps} optimizer steps (--max-steps)."
+        case "killed":
+            yield f"The program was killed by signal {-(run.status or 0)}."
     cut = next(trace.of(events.EpochCut), None)
     if cut is not None:
         spot = sources.place(cut.place)
         where = f" at {spot}" if spot is not None else ""
         yield f"To stay in the limit, the loop over the data{where} was ended after {cut.batches} batches."
-    if not _torch(trace) and not ran.cut:
+    if not _torch(trace) and run.ended in ("itself", "failed"):
         yield "The program never imported torch: nothing could be measured."
     elif not stepped:
         yield "The program took no optimizer step: what needs training could not be measured."
@@ -243,7 +243,7 @@ def _compare(request: Request, home: Path, scratch: Path, progress: Callable[[in
         )
         for name, ran, where in ((AS_IS, before, sources), (FIXED, after, fixed_sources))
     )  # fmt: skip
-    notes = [*found.notices, *_notes(before, request, sources)]
+    notes = [*found.notices, *_notes(before.trace, runs[0], request, sources)]
     if not found.mended:
         notes.append("torchlint offers no fix here: both runs are of the same program.")
     if runs[1].error:
@@ -315,6 +315,8 @@ def _home(trace: Trace, copy: Path, top: Path) -> Trace:
         match one:
             case events.Loaded():
                 return replace(one, file=back(one.file))
+            case events.AttributeRefused():
+                return replace(one, place=place(one.place), inits=tuple(map(place, one.inits)))
             case events.DeviceError():
                 return replace(one, place=place(one.place), inner=place(one.inner))
             case _:

@@ -97,12 +97,14 @@ class _Log:
         self._modules = len(sys.modules)
         for module in list(sys.modules.values()):
             file = getattr(module, "__file__", None)
-            if isinstance(file, str) and file not in self._known and file.endswith((".py", ".pyw")):
-                self._known.add(file)
+            if isinstance(file, str) and file.endswith((".py", ".pyw")):
                 self.take(file)
 
     def take(self, file: str) -> None:
-        """Takes a copy of one file, if it is the project's."""
+        """Takes a copy of one file, if it is the project's and was not taken yet."""
+        if file in self._known or os.getpid() != self._process:
+            return
+        self._known.add(file)
         file = os.path.abspath(file)  # noqa: PTH100 - a symbolic link stays what the user calls it
         if not file.startswith(self._roots) or file.startswith(OURS) or not is_users(file):
             return
@@ -306,10 +308,10 @@ def _tell(error: BaseException, tracing: _Tracing, log: _Log) -> None:
 
 @contextlib.contextmanager
 def _told_of_exits(tracing: _Tracing, log: _Log) -> Iterator[None]:
-    """Notes when the program ends without unwinding, and when it starts another process."""
+    """Notes what the program loads, when it ends without unwinding, and when it starts another process."""
     process: Any = os.getpid()
     system: Any = os
-    leave, popen = os._exit, subprocess.Popen.__init__
+    leave, popen, get_code = os._exit, subprocess.Popen.__init__, importlib.machinery.SourceFileLoader.get_code
     start = multiprocessing.process.BaseProcess.start
 
     def leaving(status: int) -> Any:
@@ -333,10 +335,18 @@ def _told_of_exits(tracing: _Tracing, log: _Log) -> Iterator[None]:
         if place.file and not worker:
             log.write(events.Spawned, place, command=this.name)
 
+    def loading(this: Any, name: str) -> Any:
+        code = get_code(this, name)
+        log.take(this.path)
+        return code
+
+    loaders: Any = importlib.machinery.SourceFileLoader
     kinds: Any = subprocess.Popen
     processes: Any = multiprocessing.process.BaseProcess
     system._exit, kinds.__init__, processes.start = leaving, opening, starting
+    loaders.get_code = loading
     try:
         yield
     finally:
         system._exit, kinds.__init__, processes.start = leave, popen, start
+        loaders.get_code = get_code

@@ -259,6 +259,7 @@ class Recorder:
                 message=str(error),
                 registered=0,
                 initialises_later=initialises_later(module),
+                inits=tuple(_inits(module)),
             )
 
     def _registered_parameter(self, module: nn.Module, name: str, value: Any) -> None:
@@ -682,6 +683,13 @@ def _named(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
         yield from value.named_parameters()
     elif isinstance(value, nn.Parameter):
         yield "", value
+
+
+def _inits(module: nn.Module) -> Iterator[Place]:
+    for kind in type(module).__mro__:
+        code = getattr(vars(kind).get("__init__"), "__code__", None)
+        if code is not None and is_users(code.co_filename):
+            yield Place(code.co_filename, code.co_firstlineno, code.co_name)
 
 
 def _condition(tensor: torch.Tensor) -> str:
