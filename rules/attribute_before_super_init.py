@@ -69,6 +69,8 @@ fixable = "sometimes"
 
 def check(facts: Facts) -> Iterator[Finding]:
     for cls, root in facts.constructions:
+        if cls.method("__setattr__") is not None:
+            continue  # it takes assignments into its own hands
         calls = list(root.of(SuperInit))
         early = _first_early(root) if calls and root.complete else None
         if early is None:

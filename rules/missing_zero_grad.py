@@ -73,7 +73,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import may_clear, may_feed
-from torchlint.facts import Backward, Event, Loop, Module, Optimizer, OptimizerStep, Root, certainly, walk
+from torchlint.facts import (
+    Backward,
+    Collection,
+    Event,
+    Loop,
+    Module,
+    Optimizer,
+    OptimizerStep,
+    Root,
+    Value,
+    certainly,
+    may_be_same,
+    walk,
+)
 from torchlint.rule import Facts, Finding, Fix, Group, InsertAfter, InsertBefore, Safety
 
 if TYPE_CHECKING:
@@ -86,6 +99,8 @@ fixable = "safe"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
+    if facts.words & {"register_step_post_hook", "register_step_pre_hook", "register_optimizer_step_post_hook"}:
+        return  # a hook may clear
     seen: set[tuple[object, object]] = set()
     for root in facts.roots:
         for step in root.of(OptimizerStep):
@@ -130,13 +145,36 @@ def _stale(root: Root, step: OptimizerStep) -> Backward | None:
     met = walk(step.next, "used", after, lambda event: event.inside(loop))
     states = met.get(step, set())
     # "used" again: a round without a backward, such as the next optimizer of a list
-    return backwards[0] if "stale" in states and states <= {"stale", "used"} else None
+    return _first_for(root, step, loop, backwards) if "stale" in states and states <= {"stale", "used"} else None
+
+
+def _first_for(root: Root, step: OptimizerStep, loop: Loop, backwards: list[Backward]) -> Backward:
+    """The backward that begins the step's own gradients: what other optimizers have stepped on before is theirs."""
+    order = {event: place for place, event in enumerate(root.events)}
+    others = [
+        order[s]
+        for s in root.of(OptimizerStep)
+        if s.inside(loop) and order[s] < order[step] and not may_be_same(s.optimizer, step.optimizer)
+    ]
+    own = [b for b in backwards if max(others, default=-1) < order[b] < order[step]]
+    return own[0] if own else backwards[0]
+
+
+def _hands_out(over: Value | None, optimizer: Value) -> bool:
+    """True when a loop runs over optimizers: each round has another one."""
+    todo = list(over.options()) if over is not None else []
+    for one in todo:
+        if isinstance(one, Collection):
+            if any(may_be_same(i, optimizer) for i in one.items):
+                return True
+            todo.extend(o for i in one.items if isinstance(i, Collection) for o in i.options())
+    return False
 
 
 def _loop(root: Root, step: OptimizerStep) -> tuple[Loop | None, list[Backward]]:
     """The innermost loop that repeats `step` together with a backward for it."""
     for loop in reversed(step.loops):
-        if not loop.once:
+        if not loop.once and not _hands_out(loop.over, step.optimizer):
             backwards = [b for b in root.of(Backward) if b.inside(loop) and may_feed(b, step.optimizer)]
             if backwards:
                 return loop, backwards

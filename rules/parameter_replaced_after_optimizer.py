@@ -137,10 +137,16 @@ def _new_and_trainable(facts: Facts, change: AttributeSet) -> bool:
         match value:
             case Tensor(parameter=True) if value.site is not None and value.graph:
                 continue
-            case Module() if value.site is not None and facts.has_parameters(value):
+            case Module() if value.site is not None and facts.has_parameters(value) and not _was_there(value, change):
                 continue
         return False
     return certainly(change.owner, Module)
+
+
+def _was_there(value: Module, change: AttributeSet) -> bool:
+    """True for a part that the owner's own constructor made: put aside before, and now put back."""
+    maker = value.site.function if value.site is not None else None
+    return maker is not None and maker.name == "__init__" and maker is not change.site.function
 
 
 def _left_behind(root: Root, change: AttributeSet) -> OptimizerBuilt | None:
@@ -156,12 +162,18 @@ def _left_behind(root: Root, change: AttributeSet) -> OptimizerBuilt | None:
             continue
 
         def after(state: str, event: Event, built: OptimizerBuilt = built) -> str | None:
-            return None if event is change or may_mend(event, built.optimizer) else state
+            if isinstance(event, AttributeSet) and _same_place(event, change):
+                return None  # and again: what counts is the last
+            return None if may_mend(event, built.optimizer) else state
 
         met = walk(change.next, "stale", after)
         if any(isinstance(e, OptimizerStep) and may_be_same(e.optimizer, built.optimizer) for e in met):
             return built
     return None
+
+
+def _same_place(event: AttributeSet, other: AttributeSet) -> bool:
+    return event.attribute == other.attribute and may_be_same(event.owner, other.owner)
 
 
 def _held(optimizer: Value, change: AttributeSet) -> bool:

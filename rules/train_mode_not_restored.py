@@ -96,6 +96,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         for off in root.of(ModeSet):
             if (
                 off.training is not False
+                or off.site.one_round
                 or not root.complete
                 or off.site.node in seen
                 or not certainly(off.module, Module)

@@ -14,6 +14,7 @@ from torchlint.facts import (
     Grad,
     Loop,
     ModeSet,
+    Module,
     Optimizer,
     OptimizerBuilt,
     Parameters,
@@ -52,7 +53,14 @@ def may_clear(event: Event, optimizer: Value) -> bool:
             return may_be_same(built, optimizer)
         case UnknownCall():
             return event.touches(optimizer)
+        case Forward(module=module):
+            return any(isinstance(o, Module) and _clears_in_forward(o) for o in module.options())
     return False
+
+
+def _clears_in_forward(module: Module) -> bool:
+    method = module.cls.method("forward") if module.cls is not None else None
+    return method is not None and "zero_grad" in method.words
 
 
 def _may_concern(target: Value, optimizer: Value) -> bool:

@@ -30,6 +30,7 @@ class Site:
     statement: Any
     suite: Any
     function: FunctionInfo | None = None  # what it stands in
+    one_round: bool = False  # under a test such as `epoch == last`, which may hold in one round of the loop only
 
     def same_suite(self, other: Site) -> bool:
         """True when both statements stand in one block, so that neither can run without the other being tried."""

@@ -323,7 +323,8 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
             m.constructed.add(made)
             _run_constructor(m, node, made, init, arguments)
         return made
-    if any(b == "torch.optim.Optimizer" or words.is_optimizer_api(b) for b in lineage):
+    optimizer_like = any(b == "torch.optim.Optimizer" or words.is_optimizer_api(b) for b in lineage)
+    if optimizer_like and info.method("step") is None:  # with a step of its own it may do anything: that is followed
         return _optimizer(m, node, f"{info.name}", arguments)
     if any(words.is_scheduler_api(b) or b == "torch.optim.lr_scheduler.LRScheduler" for b in lineage):
         return Scheduler(site=m.site(node), api=info.name, optimizer=arguments.get(0, "optimizer"))
@@ -410,6 +411,9 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
             return _over_options(m, known, lambda one: call_method(m, node, one, name, arguments, discarded))
         case Api(path=path):
+            if name == "zero_grad" and arguments.positional:
+                m.emit(ZeroGrad(*m.at(node), target=arguments.positional[0]))
+                return Unknown(origin="call")
             if name == "__init__" and arguments.positional:
                 m.emit(SuperInit(*m.at(node), owner=arguments.positional[0]))
                 return m.api("builtins.None")
@@ -831,7 +835,7 @@ def _begins_cell(statement: Any) -> bool:
 
 
 def _discard(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
-    if _displayed(m):
+    if _displayed(m) or m.expects_error:
         return
     text = ""
     if isinstance(node.func, cst.Attribute) and isinstance(node.func.value, (cst.Name, cst.Attribute)):
@@ -1140,7 +1144,12 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             m.tail = []
             return Unknown(origin="call")
         case "super":
-            return Unknown(name="super()", origin="super", holds=True)
+            parent = Unknown(name="super()", origin="super", holds=True)
+            info = m.active.info
+            itself = m.active.locals.get(info.parameters[0]) if info is not None and info.parameters else None
+            if itself is not None:
+                link(itself, parent)
+            return parent
         case "float" | "int" | "len" | "str" | "bool" | "range" | "print" | "isinstance" | "hasattr":
             return Unknown(origin="number")
         case "dict":
@@ -1184,9 +1193,8 @@ def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Valu
     for child in made.inner:
         for option in child.options():
             link(option, made)
-    m.heap[(made, "$device")] = (
-        CPU if not arguments.starred and "device" not in arguments.keywords else Unknown(origin="device")
-    )
+    placed = arguments.starred or "device" in arguments.keywords
+    m.heap[(made, "$device")] = Unknown(origin="device") if placed else m.default_device or CPU
     return made
 
 
@@ -1322,6 +1330,9 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             return Unknown(origin="call")
         case "torch.load":
             return Unknown(site=m.site(node), origin="load")
+        case "torch._foreach_zero_":
+            m.emit(ZeroGrad(*m.at(node), target=Unknown(origin="call")))
+            return Unknown(origin="call")
         case "torch.autograd.backward":
             _backward(m, node, arguments.get(0, "tensors"))
             return Unknown(origin="call")

@@ -117,7 +117,13 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
     fresh = Unknown(
         name=f"{owner.name}.{name}" if owner.name else "", origin="attribute", graph=_graph_if_tensor(owner, name)
     )
+    if isinstance(owner, Optimizer) and name not in ("param_groups", "state", "defaults"):
+        fresh.holds = True  # a bound method: calling it acts on the optimizer
+        link(owner, fresh)
     if isinstance(owner, Unknown):
+        if owner.origin == "super":
+            fresh.holds = True
+            link(owner, fresh)
         fresh.device = owner.device if name not in TENSOR_HINTS else None
         if not owner.name and not owner.holds:
             return fresh  # a temporary that nothing was handed to: no one can ask again

@@ -30,6 +30,7 @@ from torchlint.facts import (
     Module,
     Optimizer,
     Parameters,
+    ParamGroupAdded,
     Tensor,
     Unknown,
     UnknownCall,
@@ -126,6 +127,9 @@ def _augmented(m: Machine, node: cst.AugAssign) -> None:
     one, other = only(left), only(right)
     if isinstance(one, Collection) and one.kind == "list":
         one.items.extend(other.items if isinstance(other, Collection) else [right])
+        return
+    if isinstance(node.target, cst.Attribute) and node.target.attr.value == "grad":
+        m.emit(ZeroGrad(*m.at(node), target=left))  # `p.grad *= 0`
         return
     result = combine(m, node, [left, right], "in-place")
     if isinstance(node.target, cst.Name):
@@ -235,6 +239,8 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
             case Unknown():
                 one.holds = one.holds or matters(value)
                 link_all(value, one)
+                for optimizer in _optimizers_behind(one):
+                    m.emit(ParamGroupAdded(*m.at(node), optimizer=optimizer, parameters=value))
             case Instance():
                 link_all(value, one)
 
@@ -250,6 +256,21 @@ def _starred_parts(elements: Sequence[cst.BaseElement], value: Value) -> list[Va
         return None
     rest = Collection(kind="list", items=one.items[star : star + more])
     return [*one.items[:star], rest, *one.items[star + more :]]
+
+
+def _optimizers_behind(value: Value) -> list[Optimizer]:
+    """The optimizers of whose `param_groups` the value is a part."""
+    found: list[Optimizer] = []
+    seen: set[int] = set()
+    todo: list[Value] = [value]
+    while todo:
+        one = todo.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            if isinstance(one, Optimizer):
+                found.append(one)
+            todo.extend(one.holders)
+    return found
 
 
 def unpack(m: Machine, value: Value, count: int, node: Any) -> list[Value]:
@@ -327,6 +348,8 @@ def _del(m: Machine, node: cst.Del) -> None:
     for target in targets:
         if isinstance(target.value, cst.Name):
             m.active.locals.pop(target.value.value, None)
+        elif isinstance(target.value, cst.Attribute) and target.value.attr.value == "grad":
+            m.emit(ZeroGrad(*m.at(node), target=ev(m, target.value.value)))
 
 
 def _assert(m: Machine, node: cst.Assert) -> None:
@@ -374,7 +397,27 @@ def _function(m: Machine, node: cst.FunctionDef) -> None:
     function = Function(name=info.name, info=info)
     if m.active is not m.module:
         m.closures[function] = m.active
-    m.active.locals[info.name] = function
+    m.active.locals[info.name] = _decorated(m, function, node)
+
+
+def _decorated(m: Machine, function: Function, node: cst.FunctionDef) -> Value:
+    """The function as decorators of the file itself leave it: what they return, followed as any call is."""
+    from torchlint.semantics.calls import Arguments, call_value
+
+    value: Value = function
+    for decorator in reversed(node.decorators):
+        expression = decorator.decorator
+        name = expression.func if isinstance(expression, cst.Call) else expression
+        if not isinstance(name, cst.Name):
+            continue
+        own = only(m.lookup(name.value))
+        if not isinstance(own, Function) or own.info is None or decoration(m, own.info).is_context:
+            continue
+        wrapper = ev(m, expression) if isinstance(expression, cst.Call) else own
+        result = only(call_value(m, cst.Call(name), wrapper, Arguments([value])))
+        if isinstance(result, Function):
+            value = result
+    return value
 
 
 def _class(m: Machine, node: cst.ClassDef) -> None:
@@ -405,7 +448,9 @@ def _if(m: Machine, node: cst.If) -> None:
             m.forks += 1
             state, grad = (m.active.locals, m.heap, m.tail), m.grad
             m.active.locals, m.heap, m.tail = dict(state[0]), dict(state[1]), list(state[2])
+            around, m.one_round = m.one_round, m.one_round or _one_round(rest.test)
             run_block(m, rest.body)
+            m.one_round = around
             if not m.dead:
                 ends.append((m.active.locals, m.heap, m.tail))
                 grads.append(m.grad)
@@ -426,6 +471,14 @@ def _if(m: Machine, node: cst.If) -> None:
     m.grad = grads[0] if all(g is grads[0] for g in grads) else Grad.UNKNOWN
 
 
+def _one_round(test: Any) -> bool:
+    """True for `epoch == last`: a comparison that a counter may satisfy in one round only. `step % k == 0` is none."""
+    match test:
+        case cst.Comparison(left=cst.Name() | cst.BinaryOperation(operator=cst.Add()), comparisons=[one]):
+            return isinstance(one.operator, (cst.Equal, cst.GreaterThanEqual, cst.GreaterThan))
+    return False
+
+
 def _for(m: Machine, node: cst.For) -> None:
     over = ev(m, node.iter)
     written_out = _written_out(only(over))
@@ -434,10 +487,24 @@ def _for(m: Machine, node: cst.For) -> None:
         return
     once = _once(m, node.iter)
 
+    clears = _clears_as_it_goes(m, node.iter, over)
+
     def begin(loop: Loop) -> None:
+        if clears:
+            m.emit(ZeroGrad(*m.at(node.iter), target=Unknown(origin="call")))
         assign(m, node.target, element_of(m, over, node), node)
 
     run_loop(m, node, begin, lambda: run_block(m, node.body), over=over, once=once, orelse=node.orelse)
+
+
+def _clears_as_it_goes(m: Machine, node: Any, over: Value) -> bool:
+    """True when what is iterated is a generator or an object of the file that clears gradients between its items."""
+    if any(isinstance(o, Instance) and o.cls is not None and "zero_grad" in o.cls.words for o in over.options()):
+        return True
+    function = (
+        only(m.lookup(node.func.value)) if isinstance(node, cst.Call) and isinstance(node.func, cst.Name) else None
+    )
+    return isinstance(function, Function) and function.info is not None and "zero_grad" in function.info.words
 
 
 UNROLL_LIMIT = 4
@@ -487,6 +554,8 @@ def _once(m: Machine, node: Any) -> bool:
     match node:
         case cst.Call(func=cst.Name(value="range"), args=[cst.Arg(value=cst.Integer(value="1"))]):
             return True
+        case cst.List(elements=[element]) | cst.Tuple(elements=[element]):
+            return not isinstance(element, cst.StarredElement)
     return False
 
 
@@ -702,7 +771,10 @@ def _clean_up(m: Machine, marks: _Marks, names: dict[str, Value], action: Callab
 
 
 def _with(m: Machine, node: cst.With) -> None:
+    expecting = m.expects_error
+    m.expects_error = expecting or any(_expects_error(item.item) for item in node.items)
     _with_items(m, node, list(node.items))
+    m.expects_error = expecting
 
 
 def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
@@ -771,6 +843,12 @@ def _may_switch_gradients(expression: Any) -> bool:
     node = expression.func if isinstance(expression, cst.Call) else expression
     name = node.attr.value if isinstance(node, cst.Attribute) else getattr(node, "value", "")
     return isinstance(name, str) and any(word in name.lower() for word in PROJECT_NO_GRAD_WORDS)
+
+
+def _expects_error(expression: Any) -> bool:
+    node = expression.func if isinstance(expression, cst.Call) else expression
+    name = node.attr.value if isinstance(node, cst.Attribute) else getattr(node, "value", "")
+    return name in ("raises", "suppress", "warns") or (isinstance(name, str) and name.startswith("assert"))
 
 
 def _bind_as(m: Machine, item_: cst.WithItem, value: Value, node: Any) -> None:

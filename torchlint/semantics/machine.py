@@ -111,6 +111,8 @@ class Machine:
     attribute_sources: dict[ClassInfo, dict[str, list[tuple[FunctionInfo, Any]]]] = field(default_factory=dict)
     uses: dict[FunctionInfo, dict[str, set[str]]] = field(default_factory=dict)
     quiet: int = 0
+    one_round: bool = False
+    expects_error: bool = False  # inside `with pytest.raises(...)` and its like
     default_device: Device | None = None  # of a `with torch.device(...)` around
     closures: dict[Value, Activation] = field(default_factory=dict)  # where a nested function was defined
     relevant: frozenset[FunctionInfo] = frozenset()  # functions worth following into, whatever they are given
@@ -119,7 +121,7 @@ class Machine:
     # ---- places and events
 
     def site(self, node: Any) -> Site:
-        return Site(node, self.statement, self.suite, self.active.info)
+        return Site(node, self.statement, self.suite, self.active.info, self.one_round)
 
     def at(self, node: Any) -> tuple[Site, Frame, tuple[Loop, ...], Grad]:
         """The first fields of an event that happens at `node` now."""
