@@ -56,7 +56,18 @@ from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
 from torchlint.semantics.flow import element_of, set_attribute, unpack
 from torchlint.semantics.functions import decoration, enter, registered_before
-from torchlint.semantics.machine import Machine, choice, graph_of, link, link_all, matters, parts_of, unplace
+from torchlint.semantics.machine import (
+    Machine,
+    add_items,
+    choice,
+    graph_of,
+    link,
+    link_all,
+    matters,
+    parts_of,
+    place,
+    unplace,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -318,7 +329,7 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
                     link(one, made)
         init = info.method("__init__")
         places = init is not None and init.words & {"to", "cuda", "device"}
-        m.heap[(made, "$device")] = Unknown(origin="device") if places else CPU
+        place(m, made, Unknown(origin="device") if places else CPU)
         if init is not None and info.words & _EAGER:
             m.constructed.add(made)
             _run_constructor(m, node, made, init, arguments)
@@ -523,7 +534,7 @@ def _module_method(
             m.emit(Moved(*m.at(node), target=receiver, device=device if isinstance(device, Device) else None))
             if device is not None:
                 for one in receiver.options():
-                    m.heap[(one, "$device")] = device
+                    place(m, one, device)
             return receiver
         case "parameters" | "named_parameters" | "buffers" | "named_buffers":
             return Parameters(site=m.site(node), of=list(receiver.options()), holders=list(receiver.options()))
@@ -849,15 +860,12 @@ def _discard(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
 def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: str, arguments: Arguments) -> Value:
     match name:
         case "append" | "add" | "appendleft" if arguments.positional:
-            receiver.items.append(arguments.positional[0])
-            receiver.open = True
+            add_items(receiver, arguments.positional[:1])
         case "extend" | "update" if arguments.positional:
             one = only(arguments.positional[0])
-            receiver.items.extend(one.items if isinstance(one, Collection) else arguments.positional[:1])
-            receiver.open = True
+            add_items(receiver, one.items if isinstance(one, Collection) else arguments.positional[:1])
         case "insert" if len(arguments.positional) == 2:
-            receiver.items.append(arguments.positional[1])
-            receiver.open = True
+            add_items(receiver, arguments.positional[1:])
         case "pop" | "popleft":
             receiver.open = True
             return choice(receiver.items) if receiver.items else Unknown(origin="item")
@@ -1017,7 +1025,7 @@ def _prepared(m: Machine, arguments: Arguments) -> Value:
     for value in arguments.all():
         for one in value.options():
             if isinstance(one, (Module, Loader)):
-                m.heap[(one, "$device")] = Device(name="accelerator", kind="open")
+                place(m, one, Device(name="accelerator", kind="open"))
             if isinstance(one, Module):
                 one.places_inputs = True
     given = arguments.positional
@@ -1079,7 +1087,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return Unknown(origin="call")
     if path.startswith("torchvision.models.") and last[:1].islower():
         pretrained = Module(site=m.site(node), api=path, arguments=arguments.positional, keywords=arguments.keywords)
-        m.heap[(pretrained, "$device")] = CPU
+        place(m, pretrained, CPU)
         return pretrained
     if words.harmless(path):
         graph = frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
@@ -1194,7 +1202,7 @@ def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Valu
         for option in child.options():
             link(option, made)
     placed = arguments.starred or "device" in arguments.keywords
-    m.heap[(made, "$device")] = Unknown(origin="device") if placed else m.default_device or CPU
+    place(m, made, Unknown(origin="device") if placed else m.default_device or CPU)
     return made
 
 
@@ -1272,7 +1280,7 @@ def _copied(m: Machine, arguments: Arguments) -> Value:
             )
             known = m.heap.get((first, "$device"))
             if known is not None:
-                m.heap[(made, "$device")] = known
+                place(m, made, known)
             return made
         case Tensor():
             return Tensor(made_by="deepcopy", device=first.device, rank=first.rank, fresh=first.fresh)

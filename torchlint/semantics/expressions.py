@@ -32,7 +32,7 @@ from torchlint.facts import (
     Value,
     only,
 )
-from torchlint.semantics.machine import Machine, choice, graph_of, link, link_all, matters
+from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, link, link_all, matters
 from torchlint.semantics.vocabulary import TENSOR_HINTS
 from torchlint.semantics.walk import children, words_of
 
@@ -275,7 +275,9 @@ def _tuple(m: Machine, node: Any) -> Value:
     is_open = False
     for element in node.elements:
         value = ev(m, element.value)
-        if isinstance(element, cst.StarredElement):
+        if len(items) >= ITEM_LIMIT and not matters(value):
+            is_open = True
+        elif isinstance(element, cst.StarredElement):
             is_open = True
             inner = only(value)
             items.extend(inner.items if isinstance(inner, Collection) else [value])
@@ -288,6 +290,9 @@ def _dict(m: Machine, node: cst.Dict) -> Value:
     mapping = Mapping()
     for element in node.elements:
         value = ev(m, element.value)
+        if len(mapping.entries) >= ITEM_LIMIT and not matters(value):
+            mapping.open = True
+            continue
         if isinstance(element, cst.DictElement):
             key = only(ev(m, element.key))
             if isinstance(key, Literal) and isinstance(key.value, (str, int)):

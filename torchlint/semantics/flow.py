@@ -45,6 +45,7 @@ from torchlint.semantics.machine import (
     LoopRun,
     Machine,
     State,
+    add_items,
     choice,
     graph_of,
     join_heaps,
@@ -225,8 +226,7 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
                 entries[key] = value
                 one.open = one.open or not isinstance(index, Literal)
             case Collection():
-                one.items.append(value)
-                one.open = True
+                add_items(one, [value])
             case Module():
                 key = f"[{index.value}]" if isinstance(index, Literal) else "[]"
                 previous = item(m, one, index, node)
@@ -744,7 +744,7 @@ def _clean_up(m: Machine, marks: _Marks, names: dict[str, Value], action: Callab
     """Lets `action` happen on every way out of a block: where it ends, and before each way of leaving it early."""
     if not m.dead:
         action()
-    if not _left(m, marks):
+    if not _left(m, marks) or m.exhausted:
         return
     end, grad = (m.active.locals, m.heap, m.tail), m.grad
 

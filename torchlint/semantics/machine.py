@@ -50,6 +50,9 @@ EVENT_LIMIT = 5000  # per root: past it nothing is followed into further, and th
 STEP_LIMIT = 150_000  # expressions evaluated per file
 DEPTH_LIMIT = 8
 CHOICE_LIMIT = 8
+ITEM_LIMIT = 32  # how many constants of a literal list or dict are kept: tables of numbers decide nothing
+WAYS_LIMIT = 8  # how many events can come right before another; more of them meet in a join
+SEARCH_LIMIT = 100  # how many holders of a value are looked at for modules
 NESTING_LIMIT = 6  # how deep containers are looked into; a list can hold itself
 
 Heap = dict[tuple[Value, str], Value]
@@ -113,6 +116,7 @@ class Machine:
     quiet: int = 0
     one_round: bool = False
     expects_error: bool = False  # inside `with pytest.raises(...)` and its like
+    placed: set[Value] = field(default_factory=set)  # what has been on a known device at some time
     default_device: Device | None = None  # of a `with torch.device(...)` around
     closures: dict[Value, Activation] = field(default_factory=dict)  # where a nested function was defined
     relevant: frozenset[FunctionInfo] = frozenset()  # functions worth following into, whatever they are given
@@ -211,6 +215,8 @@ class Machine:
         self.active.locals = join_maps([e[0] for e in ends])
         self.heap = join_heaps([e[1] for e in ends])
         self.tail = unique(event for end in ends for event in end[2])
+        if len(self.tail) > WAYS_LIMIT:
+            self.emit(Join(Site(None, None, None), self.active.frame, self.loops, self.grad))
 
     # ---- names
 
@@ -283,6 +289,14 @@ class Machine:
         return found
 
 
+def add_items(collection: Collection, items: list[Value]) -> None:
+    """Puts more into a list, at a place nobody knows."""
+    collection.open = True
+    for one in list(items):
+        if len(collection.items) < ITEM_LIMIT or matters(one):
+            collection.items.append(one)
+
+
 def matters(value: Value, depth: int = 0) -> bool:
     """True when handing `value` to unknown code could change a model, its mode or its gradients."""
     if depth > NESTING_LIMIT:
@@ -306,20 +320,33 @@ def matters(value: Value, depth: int = 0) -> bool:
     return False
 
 
+def place(m: Machine, value: Value, where: Value) -> None:
+    """From here on a module or a loader is on a device, or on one that nobody knows."""
+    m.heap[(value, "$device")] = where
+    if isinstance(where, Device):
+        m.placed.add(value)
+
+
 def unplace(m: Machine, value: Value) -> None:
     """From here on nobody knows on which device a module is that `value` is, or is part of."""
-    seen: set[int] = set()
+    if not m.placed:
+        return
+    seen: set[Value] = set()
     todo = [value]
     while todo:
         one = todo.pop()
-        if id(one) in seen:
+        if one in seen:
             continue
-        seen.add(id(one))
-        if isinstance(one, Module):
+        seen.add(one)
+        if one in m.placed:
             m.heap[(one, "$device")] = Unknown(origin="device")
         todo.extend(one.holders)
         if isinstance(one, Choice):
             todo.extend(one.alternatives)
+        if len(seen) > SEARCH_LIMIT:  # handed around so much that anything may have moved
+            for module in m.placed:
+                m.heap[(module, "$device")] = Unknown(origin="device")
+            return
 
 
 def link(value: Value, holder: Value) -> None:
@@ -336,32 +363,32 @@ def link_all(value: Value, holder: Value) -> None:
 
 def choice(values: Iterable[Value]) -> Value:
     """One of `values`: a `Choice` without repeats, or the value itself where there is one."""
-    found: list[Value] = []
+    found: dict[object, Value] = {}
     for value in values:
         for option in (value,) if not isinstance(value, Choice) else value.options():
-            if any(option is f or _alike(option, f) for f in found):
-                continue
-            found.append(option)
-    if len(found) == 1:
-        return found[0]
-    if not found or len(found) > CHOICE_LIMIT:
-        graph = frozenset(g for f in found for g in getattr(f, "graph", ()))
-        mixed = Unknown(origin="choice", graph=graph, holds=any(matters(f) for f in found))
-        for one in found:
+            found.setdefault(_key(option), option)
+    options = list(found.values())
+    if len(options) == 1:
+        return options[0]
+    if not options or len(options) > CHOICE_LIMIT:
+        graph = frozenset(g for f in options for g in getattr(f, "graph", ()))
+        mixed = Unknown(origin="choice", graph=graph, holds=any(matters(f) for f in options))
+        for one in options:
             link(one, mixed)
         return mixed
-    return Choice(name=found[0].name, alternatives=found)
+    return Choice(name=options[0].name, alternatives=options)
 
 
-def _alike(one: Value, other: Value) -> bool:
-    match one, other:
-        case Literal(value=a), Literal(value=b):
-            return type(a) is type(b) and a == b
-        case Device(kind=a), Device(kind=b):
-            return a == b
-        case Api(path=a), Api(path=b):
-            return a == b
-    return False
+def _key(value: Value) -> object:
+    """What makes two values one: for constants, devices and APIs what they say, for everything else identity."""
+    match value:
+        case Literal(value=constant):
+            return Literal, type(constant), constant
+        case Device(kind=kind):
+            return Device, kind
+        case Api(path=path):
+            return Api, path
+    return id(value)
 
 
 def join_maps(maps: list[dict[str, Value]]) -> dict[str, Value]:
