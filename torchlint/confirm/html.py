@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -86,6 +87,8 @@ mark { background: var(--mark); color: inherit; border-radius: .2rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .4rem; padding: .8rem; }
 figure h3 { margin-bottom: .4rem; }
+figcaption { margin-top: .5rem; }
+p code { background: var(--code); border-radius: .2rem; padding: 0 .2em; }
 svg { display: block; width: 100%; height: auto; max-width: 40rem; }
 svg text { font-family: system-ui, sans-serif; }
 .table { overflow-x: auto; }
@@ -148,17 +151,16 @@ def _findings(result: Result) -> str:
 
 
 def _finding(one: Verdict) -> str:
-    told = _sentence(one.message)
     parts = [
         _top(one.code, WORDS[one.outcome], one.spot),
         _source(one.spot),
-        f"<p>{escape(_sentence(one.claim))} {escape(_sentence(one.consequence))}</p>",
+        f"<p>{_prose(one.claim)} {_prose(one.consequence)}</p>",
     ]
     if one.number is not None:
         parts.append(_number(one.number, one.outcome, one.fixed, one.fixed_outcome))
-        parts.append(f"<p>{escape(told)}{_elsewhere(one.number, one.spot)}</p>")
+        parts.append(f"<p>{_prose(one.message)}{_elsewhere(one.number, one.spot)}</p>")
     else:
-        parts.append(f'<p class="small">{escape(told)}</p>')
+        parts.append(f'<p class="small">{_prose(one.message)}</p>')
     return _article(one.outcome.value, one.code, parts)
 
 
@@ -171,7 +173,7 @@ def _runtime_only(found: Sequence[RuntimeOnly]) -> str:
             _top(one.code, WORDS[Outcome.CONFIRMED], one.spot),
             _source(one.spot),
             _number(one.number, Outcome.CONFIRMED, None, None),
-            f"<p>{escape(_sentence(one.number.message))}{_elsewhere(one.number, one.spot)}</p>",
+            f"<p>{_prose(one.number.message)}{_elsewhere(one.number, one.spot)}</p>",
         ]
         articles.append(_article(Outcome.CONFIRMED.value, one.code, parts))
     intro = '<p class="small">The linter cannot see these in the source; the run showed them.</p>'
@@ -195,11 +197,12 @@ def _top(code: str, word: str, spot: Spot) -> str:
 
 def _source(spot: Spot) -> str:
     """The line with what the finding points at marked in it."""
-    line = spot.source.rstrip()
-    if not line.strip():
+    line = spot.source.strip()
+    if not line:
         return ""
-    start = spot.column - 1
-    end = spot.end_column - 1 if spot.end_row == spot.row else len(line)
+    indent = len(spot.source) - len(spot.source.lstrip())
+    start = spot.column - 1 - indent
+    end = spot.end_column - 1 - indent if spot.end_row == spot.row else len(line)
     if spot.end_row and 0 <= start < end <= len(line):
         shown = f"{escape(line[:start])}<mark>{escape(line[start:end])}</mark>{escape(line[end:])}"
     else:
@@ -310,6 +313,14 @@ def _notes(result: Result) -> str:
         count = _count(len(result.files), "file")
         parts.append(f"<details>\n<summary>{count} loaded and linted</summary>\n<ul>\n{items}\n</ul>\n</details>")
     return "\n".join(parts)
+
+
+def _prose(text: str) -> str:
+    """A message as HTML: a sentence, with what stands in backquotes as code."""
+    text = _sentence(text)
+    if re.match(r"[a-z]+[ ,]", text) and not text.startswith("torch"):
+        text = text[0].upper() + text[1:]
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _figure(value: float) -> str:

@@ -101,7 +101,7 @@ def passes(run: ProgramRun) -> str:
         return ""
     apart = [_relative(one) for one in shown if DIFFERS < _relative(one) < math.inf]
     floor, ceiling = min(apart, default=0.1) / 30, max(apart, default=1.0)
-    figure, axes = _bars([_which(one) for one in shown], "difference ÷ largest output (log scale)")
+    figure, axes = _bars([_which(one) for one in shown], "difference ÷ largest output", rise=0.42)
     for row, one in enumerate(shown):
         relative = _relative(one)
         if relative <= DIFFERS:
@@ -136,8 +136,8 @@ def _canvas(below: str, beside: str, height: float = HEIGHT) -> tuple[Figure, Ax
     return figure, axes
 
 
-def _bars(names: Sequence[str], below: str) -> tuple[Figure, Axes]:
-    figure, axes = _canvas(below, "", height=0.75 + 0.3 * len(names))
+def _bars(names: Sequence[str], below: str, rise: float = 0.3) -> tuple[Figure, Axes]:
+    figure, axes = _canvas(below, "", height=0.75 + rise * len(names))
     axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", colors=INK)
@@ -208,8 +208,8 @@ def _relative(one: Pass) -> float:
 
 def _which(one: Pass) -> str:
     what = "predicting" if one.inference else "training"
-    mode = "" if one.training == (not one.inference) else f" in {'training' if one.training else 'eval'} mode"
-    return _short(f"{one.kind}, {_tail(one.spot.filename)}:{one.spot.row}, {what}{mode}")
+    mode = "training" if one.training else "evaluation"
+    return f"{_short(f'{one.kind}, {_tail(one.spot.filename)}:{one.spot.row}')}\n{what} in {mode} mode"
 
 
 def _fate(one: Unmoved) -> str:
@@ -223,5 +223,5 @@ def _tail(filename: str) -> str:
 
 
 def _short(text: str) -> str:
-    text = text if len(text) <= 52 else f"{text[:25]}…{text[-26:]}"
+    text = text if len(text) <= 40 else f"{text[:19]}…{text[-20:]}"
     return text.replace("$", r"\$")  # between two of them matplotlib reads formulas

@@ -44,7 +44,7 @@ class Ranks:
         return self.rank == 0
 
     def say(self, words: list[str], last: bool = False) -> None:
-        """Leaves `words` for rank 0; with the `last` ones it need not wait for more."""
+        """Tells rank 0 that this one is watching too, and `words`; after the `last` ones it need not wait for more."""
         store = self._store()
         if store is None or self.rank == 0:
             return

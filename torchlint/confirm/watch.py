@@ -110,11 +110,12 @@ class Report:
     def __str__(self) -> str:
         lines = [_line(one) for one in self.confirmed] + [f"{text} (rank {rank})" for rank, text in self.others]
         harmless = sum(one.outcome is Outcome.HARMLESS for one in self.verdicts)
-        tail = f"{self.steps} steps watched, {len(lines)} pitfalls confirmed"
+        count = {0: "no pitfall", 1: "1 pitfall"}.get(len(lines), f"{len(lines)} pitfalls")
+        tail = f"{self.steps} steps watched, {count} confirmed"
         return "\n".join([*lines, tail + (f", {harmless} findings harmless here" if harmless else "")])
 
     def __repr__(self) -> str:
-        return f"<torchlint report: {self.steps} steps, {len(self.confirmed)} pitfalls confirmed>"
+        return f"<torchlint report: {len(self.confirmed)} confirmed in {self.steps} steps>"
 
     def _hear(self, event: Event) -> None:
         if not self._events:
@@ -253,6 +254,7 @@ class _Watcher:
                 self._recorder.listeners.append(listener)
                 undo.callback(self._recorder.listeners.remove, listener)
             undo.callback(lambda: motion.tell(self._recorder.steps))
+            self._ranks.say([])
             self._recorder.wake()
             undo.callback(lambda: self._recorder.rest() if self._awake else None)
             undo.callback(register_optimizer_step_post_hook(self._stepped).remove)
@@ -261,6 +263,8 @@ class _Watcher:
     def _stepped(self, optimizer: Any, _args: Any, _kwargs: Any) -> None:
         if threading.get_ident() != self._recorder.thread or os.getpid() != self._process:
             return
+        if not self._report.steps:
+            self._ranks.say([])  # the group may be new
         self._report.steps += 1
         self._optimizers.add(id(optimizer))
         if self._report.steps - self._began < self._length * len(self._optimizers):
@@ -302,7 +306,8 @@ class _Watcher:
         if not self._ranks.speaks:
             self._ranks.say([_line(one) for one in news], last)
             return
-        heard = list(self._ranks.hear(last))
+        own = tuple(f"{one.spot}: {one.code}:" for one in found)  # what all ranks do is told once
+        heard = [(rank, text) for rank, text in self._ranks.hear(last) if not text.startswith(own)]
         self._report.others.extend(heard)
         if not self._warn:
             return
