@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import sys
 import dataclasses
+import sys
 from collections.abc import Iterator
 
 import pytest
