@@ -8,6 +8,7 @@ integers: the same integer, the same object.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -326,7 +327,7 @@ class Trace:
 
 def encode(event: Event) -> str:
     """One event as one JSON line."""
-    return json.dumps([type(event).__name__, dataclasses.asdict(event)], separators=(",", ":"))
+    return _ENCODER.encode([type(event).__name__, _plain(event)])
 
 
 def decode(line: str) -> Event:
@@ -344,6 +345,27 @@ def decode(line: str) -> Event:
         return kind(**{key: _tuple(value) for key, value in values.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not an event: {line[:80]!r}") from error
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in dataclasses.fields(kind))
+
+
+def _plain(thing: Any) -> dict[str, Any]:
+    """As `dataclasses.asdict`, which copies too much for something done several times in each training step."""
+    result: dict[str, Any] = {}
+    for name in _fields(type(thing)):
+        value = getattr(thing, name)
+        if isinstance(value, (Place, Orphan, Still)):
+            value = _plain(value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], (Place, Orphan, Still)):
+            value = [_plain(one) for one in value]
+        result[name] = value
+    return result
 
 
 def _tuple(value: Any) -> Any:
