@@ -76,7 +76,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         if early is None:
             continue
         init = cls.methods["__init__"]
-        name = f"self.{early.attribute}" if early.attribute else "a module"
+        name = f"`self.{early.attribute}`" if early.attribute else "a module"
         call = calls[0]
         fix = None
         if len(calls) == 1 and call.frame.function is init and facts.text(call.site).endswith("__init__()"):
@@ -84,7 +84,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             fix = Fix(f"Call `{text}` first", Safety.SAFE, (InsertFirst(init.site, (text,)), Remove(call.site)))
         yield Finding(
             early.site,
-            f"`{name}` is assigned before `super().__init__()`",
+            f"{name} is assigned before `super().__init__()`",
             "torch.nn.Module has no place to register it yet: this line raises AttributeError.",
             related=(("the base is initialised only here", call.site),),
             fix=fix,

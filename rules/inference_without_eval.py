@@ -172,8 +172,8 @@ def _fix(root: Root, forward: Forward) -> Fix | None:
     """`model.eval()` before the prediction, and `model.train()` where training goes on after it."""
     function = forward.frame.function
     trains_here = any(b.frame is forward.frame for b in root.of(Backward))
-    if not forward.spelling:
-        return None
+    if not forward.spelling or (forward.loops and forward.loops[-1].body is None):
+        return None  # no name, or one that means something in a comprehension only
     line = (f"{forward.spelling}.eval()",)
     change: Change
     if function is not None and forward.spelling.partition(".")[0] in function.parameters and not trains_here:

@@ -95,7 +95,7 @@ if TYPE_CHECKING:
 
 group = Group.CORRECTNESS
 words = [{"backward"}, {"step"}]
-fixable = "safe"
+fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -112,13 +112,14 @@ def check(facts: Facts) -> Iterator[Finding]:
             if _unseen_model(backward) and facts.elsewhere("zero_grad"):
                 continue  # a forward in another file may clear them
             seen.add((backward.site.node, step.optimizer))
-            optimizer = step.spelling or step.optimizer.name or "the optimizer"
+            name = _written(facts, step) or step.optimizer.name
+            optimizer = f"`{name}`" if name else "the optimizer"
             yield Finding(
                 backward.site,
-                f"gradients of `{optimizer}` are never cleared in this loop",
+                f"gradients of {optimizer} are never cleared in this loop",
                 "Each backward adds to the gradients of all earlier iterations, so every step uses their sum.",
-                related=((f"`{optimizer}` steps on the accumulated gradients here", step.site),),
-                fix=_fix(step, backward),
+                related=((f"{optimizer} steps on the accumulated gradients here", step.site),),
+                fix=_fix(facts, step, backward),
             )
 
 
@@ -181,10 +182,17 @@ def _loop(root: Root, step: OptimizerStep) -> tuple[Loop | None, list[Backward]]
     return None, []
 
 
-def _fix(step: OptimizerStep, backward: Backward) -> Fix | None:
-    if not step.spelling:
+def _written(facts: Facts, step: OptimizerStep) -> str:
+    """How the optimizer is written where it steps, if it can be written again without calling anything."""
+    text = step.spelling or (facts.text(step.receiver) if step.receiver is not None else "")
+    return "" if "(" in text else text
+
+
+def _fix(facts: Facts, step: OptimizerStep, backward: Backward) -> Fix | None:
+    optimizer = _written(facts, step)
+    if not optimizer or step.frame.name == "<lambda>":
         return None
-    clear = (f"{step.spelling}.zero_grad()",)
+    clear = (f"{optimizer}.zero_grad()",)
     message = f"Clear the gradients with `{clear[0]}`"
     if step.closure:  # called many times in one step, and each call needs gradients of its own
         closure = backward.frame.function

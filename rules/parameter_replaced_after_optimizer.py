@@ -114,12 +114,12 @@ def check(facts: Facts) -> Iterator[Finding]:
                 continue
             if change.frame is not built.frame:
                 helpers.add((change.frame, built.optimizer))  # a helper that replaces several is one mistake: its call
-            optimizer = built.optimizer.name or "the optimizer"
+            optimizer = f"`{built.optimizer.name}`" if built.optimizer.name else "the optimizer"
             yield Finding(
                 change.site,
-                f"{_target(change)} after `{optimizer}` was built over the old one",
-                f"`{optimizer}` holds the old parameter: the new one gets gradients but is never updated.",
-                related=((f"`{optimizer}` takes its parameters here", built.site),),
+                f"{_target(change)} after {optimizer} was built over the old one",
+                f"The new one gets gradients but is never updated: {optimizer} holds the old one.",
+                related=((f"{optimizer} takes its parameters here", built.site),),
                 fix=_fix(facts, change, built),
             )
 

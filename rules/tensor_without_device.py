@@ -150,7 +150,12 @@ def _open(value: Value) -> bool:
 
 def _fix(facts: Facts, factory: Site, other: Value) -> Fix | None:
     text = facts.text(factory)
-    if not isinstance(other, Tensor) or not other.name.isidentifier() or not text.endswith(")") or "Tensor(" in text:
+    if (
+        not isinstance(other, Tensor)
+        or not facts.binds(factory.function, other.name)
+        or not text.endswith(")")
+        or "Tensor(" in text
+    ):
         return None
     body = text[:-1].rstrip().removesuffix(",")
     joint = "" if body.endswith("(") else ", "

@@ -88,9 +88,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             name = facts.text(saved.argument) if direct and saved.argument is not None else module.name or "a model"
             yield Finding(
                 saved.site,
-                f"the whole module `{name}` is pickled"
-                if direct
-                else f"the saved dictionary holds the whole module `{name}`",
+                f"the whole module `{name}` is pickled" if direct else f"what is saved holds the whole module `{name}`",
                 "A default `torch.load` refuses the file, and it breaks when the class is moved or renamed.",
                 fix=fix,
             )

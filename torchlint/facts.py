@@ -461,6 +461,7 @@ class OptimizerStep(Event):
     closure: bool = False
     scaled: bool = False  # through a GradScaler or another wrapper
     spelling: str = ""  # how the optimizer is written here; empty when it is no plain name or attribute
+    receiver: Site | None = None  # the expression it is called on
 
 
 @dataclass(slots=True, eq=False)

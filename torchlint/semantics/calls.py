@@ -353,6 +353,9 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
         for name in names:
             if name in fields:
                 m.heap[(made_instance, name)] = fields[name]
+        after = info.method("__post_init__")
+        if after is not None:
+            enter(m, Function(name="__post_init__", info=after, receiver=made_instance), [], {}, node)
     elif info.module is Derives.UNKNOWN and arguments.all():
         m.unknown_call(node, info.name, arguments.all())
     return made_instance
@@ -674,7 +677,11 @@ def _optimizer_method(m: Machine, node: cst.Call, receiver: Value, name: str, ar
                 m.unknown_call(node, "closure", [receiver, closure])
             m.emit(
                 OptimizerStep(
-                    *m.at(node), optimizer=receiver, closure=closure is not None, spelling=_receiver_spelling(node)
+                    *m.at(node),
+                    optimizer=receiver,
+                    closure=closure is not None,
+                    spelling=_receiver_spelling(node),
+                    receiver=m.site(node.func.value) if isinstance(node.func, cst.Attribute) else None,
                 )
             )
             return Unknown(origin="call")
