@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -358,7 +358,8 @@ def _fields(kind: Any) -> tuple[str, ...]:
 def _plain(thing: Any) -> dict[str, Any]:
     """As `dataclasses.asdict`, which copies too much for something done several times in each training step."""
     result: dict[str, Any] = {}
-    for name in _fields(type(thing)):
+    kind: Hashable = type(thing)
+    for name in _fields(kind):
         value = getattr(thing, name)
         if isinstance(value, (Place, Orphan, Still)):
             value = _plain(value)

@@ -45,7 +45,7 @@ class Sources:
         rows = self._rows.get(file)
         if rows is None:
             rows = self._rows[file] = self.texts.get(file, "").splitlines()
-        return rows[row - 1].strip() if 0 < row <= len(rows) else ""
+        return rows[row - 1].rstrip() if 0 < row <= len(rows) else ""
 
     def scope(self, file: str, row: int) -> tuple[int, int] | None:
         """First and last row of the innermost function around a row; None for the module's own body."""
@@ -97,7 +97,7 @@ def assess(trace: Trace, findings: Sequence[Diagnostic], rules: Iterable[Rule], 
         for n, finding in mine:
             verdicts[n] = _verdict(finding, nearest[n], sources)
     ordered = tuple(verdicts.get(n) or _verdict(one, [], sources) for n, one in enumerate(findings))
-    return Assessment(ordered, tuple(_once(shown)))
+    return Assessment(ordered, tuple(_once(_not_explained(shown, ordered))))
 
 
 def distance(one: Measurement, finding: Diagnostic, sources: Sources) -> int | None:
@@ -152,6 +152,15 @@ def number(one: Measurement, sources: Sources) -> Number:
 
 def _only(code: str, one: Measurement, sources: Sources) -> RuntimeOnly:
     return RuntimeOnly(code, sources.spot(one.place.file, one.place.line), number(one, sources))
+
+
+_DEVICES = frozenset({"device-mismatch", "tensor-without-device", "tensor-move-discarded"})
+
+
+def _not_explained(shown: Iterable[RuntimeOnly], verdicts: Iterable[Verdict]) -> Iterator[RuntimeOnly]:
+    """Without the errors that a confirmed finding leads to: what was not moved meets what was."""
+    explained = any(one.code in _DEVICES and one.outcome is Outcome.CONFIRMED for one in verdicts)
+    return (one for one in shown if not (explained and one.code in _DEVICES))
 
 
 def _once(shown: Iterable[RuntimeOnly]) -> Iterator[RuntimeOnly]:

@@ -34,17 +34,16 @@ class Motion:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._seen: dict[int, _Seen] = {}
-        self._modules = 0
+        self._met: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._next = 1
 
     def __call__(self, event: Event) -> None:
         """Takes in one event."""
         match event:
             case events.Backward() if event.accumulates:
-                modules = self._recorder.trained()
-                if len(modules) != self._modules:
-                    self._modules = len(modules)
-                    for module in modules:
+                for module in self._recorder.trained():
+                    if module not in self._met:
+                        self._met.add(module)
                         self._meet(module)
             case events.OptimizerStep() if self._recorder.steps + 1 >= self._next:
                 self._next *= 2
