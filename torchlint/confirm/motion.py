@@ -26,6 +26,7 @@ class _Seen:
     name: str
     version: int
     sample: torch.Tensor
+    last: events.Still | None = None  # the answer when it was last looked at: programs end before their trace does
 
 
 class Motion:
@@ -68,14 +69,18 @@ class Motion:
         for key, seen in self._seen.items():
             parameter = seen.parameter()
             if parameter is None:
+                if seen.last is not None:
+                    yield seen.last
                 continue
+            seen.last = None
             now = _sample(parameter)
             if now.shape == seen.sample.shape and not torch.equal(now, seen.sample):
                 continue
             frozen, gradient = not parameter.requires_grad, parameter.grad is not None
             # Where few of its numbers have a gradient, as in an embedding, the sample may stand still by chance.
             if seen.version == parameter._version or frozen or not gradient or key not in held:
-                yield events.Still(seen.name, parameter.numel(), frozen, key in held, gradient)
+                seen.last = events.Still(seen.name, parameter.numel(), frozen, key in held, gradient)
+                yield seen.last
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:
