@@ -95,9 +95,10 @@ svg text { font-family: system-ui, sans-serif; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .4rem 1rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--muted); font-weight: 500; white-space: nowrap; }
-td.figure, th.figure { text-align: right; font-variant-numeric: tabular-nums; }
+td.figure, th.figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 ul { padding-left: 1.2rem; }
 li { overflow-wrap: anywhere; }
+details { margin-top: 1.5rem; }
 summary { cursor: pointer; }
 """
 

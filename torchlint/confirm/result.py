@@ -21,7 +21,7 @@ AS_IS, FIXED = "as is", "fixed"
 
 @dataclass(slots=True, frozen=True)
 class Spot:
-    """A line of the user's source, 1-based, and its text ("" where it cannot be read)."""
+    """A line of the user's source, 1-based, and its text, indented ("" where it cannot be read)."""
 
     filename: str  # relative to the folder that torchlint was called in, where it is below it
     row: int
@@ -224,7 +224,7 @@ def _verdict(one: Verdict) -> dict[str, Any]:
         "filename": one.spot.filename,
         "location": one.spot.location(),
         "end_location": {"row": one.spot.end_row, "column": one.spot.end_column},
-        "source": one.spot.source,
+        "source": one.spot.source.strip(),
         "claim": one.claim,
         "verdict": one.outcome.value,
         **_number(one.number),
@@ -242,7 +242,7 @@ def _runtime_only(one: RuntimeOnly) -> dict[str, Any]:
         "code": one.code,
         "filename": one.spot.filename,
         "location": one.spot.location(),
-        "source": one.spot.source,
+        "source": one.spot.source.strip(),
         **_number(one.number),
         "message": one.number.message,
     }
