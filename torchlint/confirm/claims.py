@@ -56,6 +56,7 @@ def lint(contents: Mapping[str, bytes], names: Iterable[str] = (), mend: bool = 
     rules = [rule for rule in known if rule.name in chosen.codes]
     codes = {rule.name for rule in rules}
     findings: list[Diagnostic] = []
+    notices = list(chosen.notices)
     texts: dict[str, str] = {}
     mended: dict[str, bytes] = {}
     for file, data in contents.items():
@@ -66,14 +67,16 @@ def lint(contents: Mapping[str, bytes], names: Iterable[str] = (), mend: bool = 
         if excluded.above(file) is not None:
             del texts[file]
             continue
-        found = [one for one in worker.source(Source(file, data)).findings if one.code in codes]
+        everything = worker.source(Source(file, data)).findings
+        notices.extend(f"{file}: {one.message}" for one in everything if one.group == "error")
+        found = [one for one in everything if one.code in codes]
         findings.extend(found)
         if mend and any(one.fix is not None for one in found):
             record = mender.source(Source(file, data))
             if record.after != record.before:
                 mended[file] = record.after.encode(Source(file, data).encoding)
     findings.sort(key=lambda one: one.key)
-    return Claims(texts, rules, findings, mended, chosen.notices)
+    return Claims(texts, rules, findings, mended, notices)
 
 
 def check_names(names: Iterable[str]) -> None:

@@ -8,9 +8,8 @@ integers: the same integer, the same object.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -350,16 +349,20 @@ def decode(line: str) -> Event:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
-@functools.cache
-def _fields(kind: Any) -> tuple[str, ...]:
-    return tuple(one.name for one in dataclasses.fields(kind))
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _fields(kind: type[Any]) -> tuple[str, ...]:
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(one.name for one in dataclasses.fields(kind))
+    return names
 
 
 def _plain(thing: Any) -> dict[str, Any]:
     """As `dataclasses.asdict`, which copies too much for something done several times in each training step."""
     result: dict[str, Any] = {}
-    kind: Hashable = type(thing)
-    for name in _fields(kind):
+    for name in _fields(type(thing)):
         value = getattr(thing, name)
         if isinstance(value, (Place, Orphan, Still)):
             value = _plain(value)
