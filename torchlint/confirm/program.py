@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torchlint.confirm import claims, events, runner
+from torchlint.confirm import claims, events, launch, runner
 from torchlint.confirm.events import Place, Trace
 from torchlint.confirm.harness import DEVICES, ConfirmError
 from torchlint.confirm.match import Sources, assess, number
@@ -58,10 +58,10 @@ def prove(request: Request, progress: Callable[[int], None] = lambda _: None) ->
         if request.compare_fix:
             return _compare(request, home, scratch, progress)
         ran = _run(request, home, _roots(request, home), scratch / "run", progress)
-        contents = claims.loaded(ran.trace)
+        contents = claims.loaded(launch.all_events(ran.traces))
         found = claims.lint(contents, request.rules)
         sources = Sources(found.texts, lambda file: _shown(file, home))
-        answer = assess(ran.trace, found.findings, found.rules, sources)
+        answer = launch.together([assess(one, found.findings, found.rules, sources) for one in ran.traces])
         run = run_of(
             ran.trace, sources, name=AS_IS, status=ran.status, cut=ran.cut, seconds=ran.seconds,
             device=_device(ran.trace, request), seed=request.seed,
@@ -74,7 +74,7 @@ def prove(request: Request, progress: Callable[[int], None] = lambda _: None) ->
             runtime_only=answer.runtime_only,
             runs=(run,),
             files=tuple(_shown(file, home) for file in found.texts),
-            notes=(*found.notices, *_notes(ran.trace, run, request, sources)),
+            notes=(*found.notices, *_ranks(ran), *_notes(ran.trace, run, request, sources)),
         )
 
 
@@ -164,6 +164,11 @@ def _device(trace: Trace, request: Request) -> str:
 # ----------------------------------------------------------------------------------------------------- what to mention
 
 
+def _ranks(ran: Ran) -> Iterator[str]:
+    if ran.others:
+        yield f"{len(ran.traces)} processes were traced; steps and curves are those of rank 0."
+
+
 def _notes(trace: Trace, run: ProgramRun, request: Request, sources: Sources) -> Iterator[str]:
     """Plain sentences on what limits the evidence."""
     stepped = run.steps > 0
@@ -219,17 +224,18 @@ def _compare(request: Request, home: Path, scratch: Path, progress: Callable[[in
         )
         folder = copy / home.relative_to(top) if home.is_relative_to(top) else home
         ran = _run(there, folder, [copy], scratch / f"run-{copy.parent.name}", progress, environment)
-        return replace(ran, trace=_home(ran.trace, copy, top))
+        others = tuple(_home(one, copy, top) for one in ran.others)
+        return replace(ran, trace=_home(ran.trace, copy, top), others=others)
 
     before = run(AS_IS)
-    found = claims.lint(claims.loaded(before.trace), request.rules, mend=True)
+    found = claims.lint(claims.loaded(launch.all_events(before.traces)), request.rules, mend=True)
     for file, content in found.mended.items():
         copy = Path(_moved(file, top, copies[FIXED]))
         copy.write_bytes(content)
     after = run(FIXED)
 
     sources = Sources(found.texts, lambda file: _shown(file, home))
-    answer = assess(before.trace, found.findings, found.rules, sources)
+    answer = launch.together([assess(one, found.findings, found.rules, sources) for one in before.traces])
     mended_texts = {
         file: found.mended[file].decode("utf-8", "replace") if file in found.mended else text
         for file, text in found.texts.items()
@@ -243,7 +249,7 @@ def _compare(request: Request, home: Path, scratch: Path, progress: Callable[[in
         )
         for name, ran, where in ((AS_IS, before, sources), (FIXED, after, fixed_sources))
     )  # fmt: skip
-    notes = [*found.notices, *_notes(before.trace, runs[0], request, sources)]
+    notes = [*found.notices, *_ranks(before), *_notes(before.trace, runs[0], request, sources)]
     if not found.mended:
         notes.append("torchlint offers no fix here: both runs are of the same program.")
     if runs[1].error:

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from torchlint.confirm import launch
 from torchlint.confirm.events import Trace, decode
 from torchlint.confirm.harness import ConfirmError
 from torchlint.confirm.solo import Errand
@@ -36,6 +37,12 @@ class Ran:
     status: int | None  # negative: the signal that ended it
     cut: str  # LIMIT_REACHED or INTERRUPTED when it did not end by itself, else ""
     seconds: float
+    others: tuple[Trace, ...] = ()  # of a distributed program: ranks 1, 2, ...; `trace` is that of rank 0
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """Of all processes."""
+        return (self.trace, *self.others)
 
 
 def run(
@@ -71,8 +78,11 @@ def run(
             if cut:
                 status = _end(child, cut, counter, terminal)
         events.seek(0)
-        found = Trace(list(_decoded(events)))
-    return Ran(found, status, cut, time.monotonic() - started)
+        found = [Trace(list(_decoded(events)))]
+    ranks = launch.ranks(scratch)
+    if ranks:
+        found = [Trace(list(_decoded(_lines(path)))) for path in ranks]
+    return Ran(found[0], status, cut, time.monotonic() - started, tuple(found[1:]))
 
 
 def _start(
@@ -232,7 +242,12 @@ class _Counter:
         self._progress(self._steps)
 
 
-def _decoded(lines: IO[str]) -> Iterator[Any]:
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        yield from lines
+
+
+def _decoded(lines: Iterable[str]) -> Iterator[Any]:
     for line in lines:
         try:
             yield decode(line)

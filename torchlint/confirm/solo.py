@@ -7,6 +7,7 @@ threads, the visible devices); the trace hooks in at that import.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -24,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 import torchlint
-from torchlint.confirm import events
+from torchlint.confirm import events, launch
 from torchlint.confirm.child import become, exit_status, print_as_python_would
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.frames import innermost_user, is_users, user_place
@@ -45,6 +46,7 @@ class Errand:
     seed: int | None = None
     device: str = "auto"
     max_steps: int | None = None
+    rank: bool = False  # one of the processes of a distributed program; its trace is called after its number
 
     def line(self) -> str:
         return json.dumps(asdict(self))
@@ -252,9 +254,12 @@ class _Tracing:
 def main(line: str) -> int:
     """Runs the program of a job; returns its exit status."""
     errand = Errand.read(line)
+    if errand.rank:
+        errand = launch.become_rank(errand)
     log = _Log(errand)
     tracing = _Tracing(errand, log)
     callbacks = {"torch": tracing.begin, "numpy": tracing.seed_numpy}
+    callbacks[launch.LAUNCHER] = functools.partial(launch.trace_ranks, errand)
     sys.meta_path.insert(0, _AtImport(callbacks))
     if errand.seed is not None:
         random.seed(errand.seed)
