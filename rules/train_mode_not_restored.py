@@ -64,7 +64,7 @@ of another file. A mode that is restored on some paths only is not reported.
 
 ## Proof
 In a real run, `training` is read at each training pass. Passes in evaluation mode after the first in training
-mode are counted, if the model has layers that depend on it; healthy is 0.
+mode, or after an evaluation, are counted, if the model has layers that depend on it; healthy is 0.
 
 ## References
 - torch.nn.Module.train: https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.train
@@ -161,13 +161,18 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     what, unit = "batches trained in eval mode", "batches"
     used = trace.used_for_gradients()
     modules: dict[int, list[events.Forward]] = {}
+    evaluated: dict[int, int] = {}
     for forward in trace.of(events.Forward):
         if forward.number in used and forward.parameters:
             modules.setdefault(forward.module, []).append(forward)
-    for forwards in modules.values():
-        trained = next((n for n, one in enumerate(forwards) if one.training), len(forwards))
-        frozen = [one for one in forwards[trained:] if not one.training]
-        layers = max(one.active for one in forwards)
+        elif not forward.trains:
+            evaluated.setdefault(forward.module, forward.number)
+    for module, forwards in modules.items():
+        trained = next((n for n, one in enumerate(forwards) if one.trains), len(forwards))
+        if evaluated.get(module, forwards[0].number) < forwards[0].number:
+            trained = 0  # an evaluation came first, so that the mode is a leftover and no choice
+        frozen = [one for one in forwards[trained:] if not one.trains]
+        layers = max(max(one.active, one.layers) for one in forwards)
         place = (frozen or forwards)[0].place
         message = f"{forwards[0].kind} was in training mode in all of its {len(forwards)} training batches"
         if frozen:
@@ -175,6 +180,6 @@ def probe(trace: Trace) -> Iterator[Measurement]:
                 f"{frozen[0].kind} was in evaluation mode in {len(frozen)} of {len(forwards)} training batches: "
                 f"{layers} of its layers (dropout, normalisation) then do not train"
             )
-        switched = [s.place for s in trace.of(events.ModeSet) if not s.training and s.module == forwards[0].module]
+        switched = [s.place for s in trace.of(events.ModeSet) if not s.training and s.module == module]
         harmed = bool(frozen and layers)
         yield Measurement(what, len(frozen), 0, unit, harmed, place, message, tuple(dict.fromkeys(switched)))

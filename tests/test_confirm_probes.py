@@ -173,6 +173,24 @@ def test_evaluation_mode_harms_only_what_trained_otherwise_before() -> None:
     assert story((True, 0), (False, 0)) is Outcome.HARMLESS  # nothing in it depends on the mode
 
 
+def test_a_wrapper_is_in_the_mode_of_the_layers_in_it() -> None:
+    happened = [forward(n, active=active, layers=2) for n, active in enumerate((2, 0))]
+    found = verdict("train-mode-not-restored", *happened, events.Backward(50, TRAIN, (0, 1)))
+    assert found.outcome is Outcome.CONFIRMED
+    assert found.measurement.value == 1  # type: ignore[union-attr]
+
+
+def test_evaluation_mode_left_by_an_evaluation_is_no_choice() -> None:
+    def story(evaluated: int) -> Outcome:
+        modes = {"training": False, "active": 0, "layers": 2}
+        happened = [forward(n, EVALUATE if n == evaluated else TRAIN, **modes) for n in range(3)]
+        used = tuple(n for n in range(3) if n != evaluated)
+        return verdict("train-mode-not-restored", *happened, events.Backward(50, TRAIN, used)).outcome
+
+    assert story(0) is Outcome.CONFIRMED
+    assert story(2) is Outcome.HARMLESS
+
+
 def test_where_the_stray_tensor_was_made_tells_the_two_device_rules_apart() -> None:
     def error(parameters: tuple[str, ...], inputs: tuple[str, ...]) -> Event:
         return events.DeviceError(0, TRAIN, "two devices", parameters, inputs, inner=EVALUATE)

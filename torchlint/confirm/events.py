@@ -100,11 +100,18 @@ class Forward(Event):
     active: int  # layers in it that behave differently in training and do so now
     device: str  # of its parameters
     fed_by: tuple[int, ...] = ()  # numbers of the forwards whose outputs were among the inputs
+    given: tuple[int, ...] = ()  # the tensors among the inputs
     # Measured on the first passes from one place only, by running a copy of the module once more on the same input:
     difference: float | None = None  # largest difference between the outputs of the two passes
     moved: float | None = None  # how far this pass moved running statistics
     saved_bytes: int | None = None  # what the pass keeps alive for a backward
     scale: float = 1.0  # largest magnitude in the output, to which a difference is compared
+    layers: int = 0  # those that `active` counts, and those that are in evaluation mode
+
+    @property
+    def trains(self) -> bool:
+        """In training mode, as far as that matters: a wrapper's own flag may differ from that of the layers in it."""
+        return self.active > 0 if self.layers else self.training
 
 
 @dataclass(slots=True, frozen=True)

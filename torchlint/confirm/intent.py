@@ -44,25 +44,35 @@ def _at(trace: Trace, one: Measurement) -> Iterator[Forward]:
 def _says_inference(trace: Trace) -> Callable[[Forward], bool]:
     """The program itself says that it is inference (no gradients), over several batches, and never asked for the mode.
 
-    Samples of a GAN alternate with steps; an `update_bn` or Monte Carlo dropout calls `.train()` where it predicts.
+    Samples of a GAN alternate with steps; an `update_bn` or Monte Carlo dropout calls `.train()` before it predicts, or
+    gives the same batch again.
     """
-    asked = {(m.module, m.place.file, m.place.function) for m in trace.of(events.ModeSet) if m.training}
+    asked: set[int] = set()  # numbers of the forwards between a `.train()` and the gradients that it was for
+    waiting: set[int] = set()
+    for event in trace.events:
+        match event:
+            case events.ModeSet():
+                (waiting.add if event.training else waiting.discard)(event.module)
+            case events.Backward():
+                waiting.clear()
+            case Forward() if event.module in waiting:
+                asked.add(event.number)
 
     def says(forward: Forward) -> bool:
-        here = (forward.module, forward.place.file, forward.place.function)
-        return not forward.grad_enabled and forward.training and here not in asked and _in_a_row(trace, forward)
+        meant = forward.grad_enabled or not forward.training or forward.number in asked
+        return not meant and _in_a_row(trace, forward)
 
     return says
 
 
 def _in_a_row(trace: Trace, forward: Forward) -> bool:
-    """Another forward of the same module at the same line comes before any gradient is computed or used."""
+    """Another batch goes through the same module at the same line before any gradient is computed or used."""
     for event in trace.events:
         if event.number <= forward.number:
             continue
         match event:
             case Forward() if event.module == forward.module and event.place == forward.place:
-                return True
+                return event.given != forward.given
             case events.Backward() | events.OptimizerStep():
                 return False
     return False
@@ -71,11 +81,11 @@ def _in_a_row(trace: Trace, forward: Forward) -> bool:
 def _stays_frozen(trace: Trace, one: Measurement) -> bool:
     """From there on the model is never seen in training mode again: no attack, no phase that alternates."""
     used = trace.used_for_gradients()
-    modules = {f.module for f in trace.of(Forward) if f.place == one.place and f.number in used and not f.training}
+    modules = {f.module for f in trace.of(Forward) if f.place == one.place and f.number in used and not f.trains}
     for module in modules:
         forwards = [f for f in trace.of(Forward) if f.module == module and f.number in used]
-        trained = next((n for n, f in enumerate(forwards) if f.training), len(forwards))
-        later = [f.training for f in forwards[trained:]]
+        trained = next((n for n, f in enumerate(forwards) if f.trains), len(forwards))
+        later = [f.trains for f in forwards[trained:]]
         if False in later and not any(later[later.index(False) :]):
             return True
     return False
