@@ -165,7 +165,7 @@ PLANTS = (
     Plant(
         LBFGS, "missing-zero-grad",
         old="        optimizer.zero_grad()\n", new="",
-        line="loss.backward()", number=(2, 2),
+        line="loss.backward()", number=(2, 12),  # L-BFGS asks ten times in a step
     ),
     Plant(
         VAE, "whole-model-save",
@@ -201,7 +201,7 @@ PLANTS = (
         CHAR_RNN, "device-mismatch",
         old="        return torch.zeros(*shape, device=device), torch.zeros(*shape, device=device)\n",
         new="        return torch.zeros(*shape), torch.zeros(*shape)\n",
-        line="logits, state = model(x, state)", number=(1, 1), pretend=True,
+        line="logits, state = model(x, state)", number=(1, 1), pretend=True, linted=False,
     ),
     Plant(
         DENOISER, "inference-without-no-grad",
@@ -237,7 +237,7 @@ PLANTS = (
     Plant(
         DIFFUSION, "device-mismatch",
         old="        noise = torch.randn(x.shape, device=x.device)\n", new="        noise = torch.randn(x.shape)\n",
-        line="return kept.sqrt() * x + (1 - kept).sqrt() * noise", number=(1, 1), pretend=True, linted=False,
+        line="return kept.sqrt() * x + (1 - kept).sqrt() * noise", number=(1, 1), pretend=True,
     ),
 )  # fmt: skip
 
