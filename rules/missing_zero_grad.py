@@ -106,6 +106,8 @@ def check(facts: Facts) -> Iterator[Finding]:
         for step in root.of(OptimizerStep):
             if not root.complete or not certainly(step.optimizer, Optimizer):
                 continue
+            if any(isinstance(o, Optimizer) and o.clear_escapes for o in step.optimizer.options()):
+                continue
             backward = _stale(root, step)
             if backward is None or (backward.site.node, step.optimizer) in seen:
                 continue

@@ -299,6 +299,7 @@ class Optimizer(Value):
 
     api: str = ""
     parameters: Parameters | None = None  # None: unknown
+    clear_escapes: bool = False  # its `zero_grad` was taken as a value: whoever has it may clear at any time
     evidence: Evidence = Evidence.MADE
 
 

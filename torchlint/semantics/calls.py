@@ -593,6 +593,10 @@ def _module_method(
             return receiver
         case "step" | "backward":
             return _unknown_method(m, node, receiver, name, arguments, discarded)
+        case "register_forward_pre_hook" | "register_forward_hook":
+            for one in receiver.options():
+                if isinstance(one, Module):
+                    one.places_inputs = True  # the hook may
     return Unknown(origin="call", holds=name in ("get_submodule",))
 
 
@@ -888,7 +892,11 @@ def _mapping_method(m: Machine, node: cst.Call, receiver: Mapping, name: str, ar
         case "values":
             return Collection(kind="list", items=list(receiver.entries.values()), open=receiver.open)
         case "get" | "pop" | "setdefault" if arguments.positional:
-            return item(m, receiver, only(arguments.positional[0]), node)
+            key = only(arguments.positional[0])
+            found = item(m, receiver, key, node)
+            if name == "pop" and isinstance(key, Literal):
+                receiver.entries.pop(str(key.value), None)
+            return found
         case "update" if arguments.positional:
             one = only(arguments.positional[0])
             if isinstance(one, Mapping):

@@ -119,6 +119,7 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
     )
     if isinstance(owner, Optimizer) and name not in ("param_groups", "state", "defaults"):
         fresh.holds = True  # a bound method: calling it acts on the optimizer
+        owner.clear_escapes |= name == "zero_grad"
         link(owner, fresh)
     if isinstance(owner, Unknown):
         if owner.origin == "super":

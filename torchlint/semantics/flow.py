@@ -101,6 +101,8 @@ def _expression(m: Machine, node: cst.Expr) -> None:
         value = value.expression
     if isinstance(value, cst.Call):
         call(m, value, discarded=True)
+    elif isinstance(value, cst.Attribute):
+        ev(m, value.value)  # `optimizer.zero_grad` and no call: nothing comes of it
     elif isinstance(value, cst.Tuple):  # `x.to(device), y.to(device)` on one line
         for element in value.elements:
             if isinstance(element.value, cst.Call):
@@ -222,10 +224,15 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
     for one in owner.options():
         match one:
             case Mapping(entries=entries):
-                key = str(index.value) if isinstance(index, Literal) else f"*{len(entries)}"
-                entries[key] = value
-                one.open = one.open or not isinstance(index, Literal)
-            case Collection():
+                if isinstance(index, Literal):
+                    entries[str(index.value)] = value
+                else:  # any of them may be it
+                    entries.update({key: choice([old, value]) for key, old in entries.items()})
+                    entries[f"*{len(entries)}"] = value
+                    one.open = True
+            case Collection(items=items):
+                if not isinstance(index, Literal):
+                    items[:] = [choice([old, value]) for old in items]
                 add_items(one, [value])
             case Module():
                 key = f"[{index.value}]" if isinstance(index, Literal) else "[]"
@@ -350,6 +357,11 @@ def _del(m: Machine, node: cst.Del) -> None:
             m.active.locals.pop(target.value.value, None)
         elif isinstance(target.value, cst.Attribute) and target.value.attr.value == "grad":
             m.emit(ZeroGrad(*m.at(node), target=ev(m, target.value.value)))
+        elif isinstance(target.value, cst.Subscript):
+            owner, key = only(ev(m, target.value.value)), target.value.slice[0].slice
+            index = only(ev(m, key.value)) if isinstance(key, cst.Index) else None
+            if isinstance(owner, Mapping) and isinstance(index, Literal):
+                owner.entries.pop(str(index.value), None)
 
 
 def _assert(m: Machine, node: cst.Assert) -> None:
