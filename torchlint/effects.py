@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from torchlint.facts import (
     Backward,
     Event,
+    Evidence,
     Forward,
     Grad,
     Loop,
@@ -108,6 +109,8 @@ def mode_after(mode: str, event: Event, module: Value) -> str:
                 if training is None or not certain:
                     return "unknown"
                 return "train" if training else "eval"
+            if any(_anonymous_part(one, module) for one in target.options()):
+                return "unknown"  # `for part in model.modules(): part.eval()`
         case UnknownCall():
             if event.touches(module) or any(a.reached_from(module.options()) for a in event.arguments):
                 return "unknown"
@@ -117,6 +120,10 @@ def mode_after(mode: str, event: Event, module: Value) -> str:
 def _governs(target: Value, module: Value) -> bool:
     """Setting the mode of `target` sets that of `module`: the same, or a part of it."""
     return may_be_same(target, module) or module.reached_from(target.options())
+
+
+def _anonymous_part(one: Value, module: Value) -> bool:
+    return isinstance(one, Module) and one.evidence is not Evidence.MADE and one.reached_from(module.options())
 
 
 def training_forwards(root: Root, module: Value) -> Iterator[Forward]:

@@ -202,9 +202,16 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     if isinstance(called, Unknown) and called.origin in ("attribute", "parameter", "item") and m.grad is not Grad.OFF:
         graph |= frozenset({called}) if called.holds and not called.graph else frozenset()
     result = Unknown(site=m.site(node), origin="call", graph=graph)
+    if any(word in (name or _spelling(node.func)).lower() for word in words.ZERO_GRAD_WORDS):
+        m.emit(ZeroGrad(*m.at(node), target=given[0] if given else Unknown(origin="call")))
+    keeps = isinstance(receiver, Instance) or (isinstance(receiver, Unknown) and receiver.origin != "library")
     for value in handed:
         if matters(value):
             result.holds = True
+            if keeps and receiver is not None and value is not receiver:
+                link_all(value, receiver)
+                if isinstance(receiver, Unknown):
+                    receiver.holds = True
             unplace(m, value)  # it may have been moved
             for one in value.options():
                 link(one, result)
@@ -536,6 +543,8 @@ def _module_method(
             device = _move_target(m, name, arguments)
             m.emit(Moved(*m.at(node), target=receiver, device=device if isinstance(device, Device) else None))
             if device is not None:
+                for module in [p for p in m.placed if p.holders and p.reached_from(receiver.options())]:
+                    place(m, module, Unknown(origin="device"))  # a part of it, or what it was given to
                 for one in receiver.options():
                     place(m, one, device)
             return receiver
@@ -934,7 +943,8 @@ def _unknown_method(
         _backward(m, node, loss)
         return Unknown(origin="call")
     if any(word in name for word in words.ZERO_GRAD_WORDS):
-        m.emit(ZeroGrad(*m.at(node), target=receiver if receiver.name or receiver.holders else Unknown(origin="call")))
+        known = receiver if receiver.name or receiver.holders else Unknown(origin="call")
+        m.emit(ZeroGrad(*m.at(node), target=next((a for a in arguments.all() if matters(a)), known)))
         m.unknown_call(node, name, [receiver, *arguments.all()])
         return Unknown(origin="call")
     if name in ("step", "optimizer_step") and any(
@@ -1108,9 +1118,11 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         graph = frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
         if path == "apex.amp.scale_loss" and arguments.positional:
             return arguments.positional[0]
-        result = Unknown(
-            site=m.site(node), origin="torchvision" if path.startswith("torchvision.") else "call", graph=graph, name=""
-        )
+        result = Unknown(site=m.site(node), origin="call", graph=graph)
+        if path.startswith("torchvision."):
+            result.origin = "torchvision"
+        elif last[:1].isupper():
+            result.origin = "library"  # an object whose methods are as harmless
         if path.startswith(("functools.", "copy.", "itertools.", "collections.")):
             _holding(m, result, arguments)
         return result
@@ -1433,7 +1445,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
     if words.harmless(path):
         return Unknown(
             site=m.site(node),
-            origin="call",
+            origin="library" if last[:1].isupper() else "call",
             graph=frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset(),
         )
     return _unknown(m, node, None, arguments, name=path)

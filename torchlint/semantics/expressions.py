@@ -600,13 +600,14 @@ def _comprehension(m: Machine, node: Any) -> Value:
     return run_comprehension(m, node)
 
 
-def _formatted(m: Machine, node: cst.FormattedString) -> Value:
+def _formatted(m: Machine, node: Any) -> Value:
     parts: list[Any] = list(node.parts)
     while parts:
         part = parts.pop(0)
-        if isinstance(part, cst.FormattedStringExpression):
-            if not isinstance(part.expression, (cst.Name, cst.Attribute)):
-                ev(m, part.expression)
+        expression = getattr(part, "expression", None)
+        if expression is not None:
+            if not isinstance(expression, (cst.Name, cst.Attribute)):
+                ev(m, expression)
             parts[:0] = part.format_spec or ()
     return Unknown(origin="string")
 
@@ -683,6 +684,10 @@ _HANDLERS: dict[type, Callable[[Machine, Any], Value]] = {
     cst.StarredElement: _starred,
     cst.Ellipsis: _nothing,
 }
+# Forms that only later versions of libcst know.
+for _form, _handler in (("TemplatedString", _formatted), ("StarredDictComp", _comprehension)):
+    if hasattr(cst, _form):
+        _HANDLERS[getattr(cst, _form)] = _handler
 
 
 def decided(m: Machine, node: Any) -> bool | None:

@@ -37,6 +37,7 @@ from torchlint.facts import (
     Value,
     ZeroGrad,
     only,
+    possibly,
 )
 from torchlint.semantics.expressions import INDEXED, combine, decided, device_of, ev, item
 from torchlint.semantics.functions import decoration, enter, registered_before
@@ -222,6 +223,8 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
 def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: Any) -> None:
     """`owner[index] = value`."""
     for one in owner.options():
+        if isinstance(one, Mapping):
+            link_all(value, one)
         match one:
             case Mapping(entries=entries):
                 if isinstance(index, Literal):
@@ -660,6 +663,8 @@ def run_comprehension(m: Machine, node: Any) -> Value:
             elif isinstance(node, cst.DictComp):
                 ev(m, node.key)
                 produced.append(ev(m, node.value))
+            elif isinstance(node, cst.BaseDict):  # {**part for part in parts}
+                produced.append(element_of(m, ev(m, getattr(node, "value", None)), node))
             else:
                 produced.append(ev(m, node.elt))
 
@@ -667,7 +672,7 @@ def run_comprehension(m: Machine, node: Any) -> Value:
 
     descend(node.for_in)
     m.active.locals = {**saved, **{k: v for k, v in m.active.locals.items() if k in saved and k not in own}}
-    if isinstance(node, cst.DictComp):
+    if isinstance(node, cst.BaseDict):
         return Mapping(entries={f"*{i}": v for i, v in enumerate(produced)}, open=True)
     return Collection(kind="list", items=produced, open=True)
 
@@ -813,6 +818,8 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
         m.default_device = one
     if isinstance(one, GradContext):
         m.grad = one.mode or Grad.UNKNOWN
+    elif possibly(value, GradContext):
+        m.grad = Grad.UNKNOWN
     elif isinstance(one, (Unknown, Instance)):
         bound = _entered(m, one, expression)
         if _may_switch_gradients(expression):
@@ -1016,4 +1023,8 @@ _SMALL: dict[type, Callable[[Machine, Any], None]] = {
     cst.Del: _del,
     cst.Assert: _assert,
 }
+# Forms that only later versions of libcst know.
+for _form, _handler in (("LazyImport", _import), ("LazyImportFrom", _import_from)):
+    if hasattr(cst, _form):
+        _SMALL[getattr(cst, _form)] = _handler
 _ = UnknownCall

@@ -65,6 +65,12 @@ def decoration(m: Machine, info: FunctionInfo) -> Decoration:
     return known
 
 
+# What a decorator of the file has in it that changes how what it wraps is run.
+_SWITCHING = frozenset(
+    {"no_grad", "inference_mode", "set_grad_enabled", "enable_grad", "eval", "train", "zero_grad", "backward"}
+)
+
+
 def _read_decorators(m: Machine, info: FunctionInfo) -> Decoration:
     if not isinstance(info.node, cst.FunctionDef) or not info.node.decorators:
         return Decoration()
@@ -90,6 +96,8 @@ def _read_decorators(m: Machine, info: FunctionInfo) -> Decoration:
             flags["class"] = True
         elif last in ("contextmanager", "asynccontextmanager"):
             flags["context"] = True
+        elif isinstance(known, Function) and known.info is not None and not known.info.words & _SWITCHING:
+            continue
         elif path.removeprefix("builtins.") not in vocabulary.PLAIN_DECORATORS and not vocabulary.harmless(path):
             flags["opaque"] = True
             if any(word in last.lower() for word in vocabulary.PROJECT_NO_GRAD_WORDS):
@@ -174,12 +182,15 @@ def run(m: Machine, activation: Activation, prepare: Callable[[], None], look: D
 
     info = activation.info
     assert info is not None
-    saved = (m.active, m.runs, m.grad, m.statement, m.suite)
+    saved = (m.active, m.runs, m.statement, m.suite)
+    grad = m.grad
     m.active, m.runs = activation, []
     try:
         prepare()
         if look.grad is not None:
             m.grad = look.grad
+        elif look.opaque and m.grad is not Grad.OFF:
+            m.grad = Grad.UNKNOWN
         if isinstance(info.node, cst.Lambda):
             value = ev(m, info.node.body)
             activation.returns.append((value, m.heap, m.tail))
@@ -188,7 +199,9 @@ def run(m: Machine, activation: Activation, prepare: Callable[[], None], look: D
             if not m.dead:
                 activation.returns.append((m.api("builtins.None"), m.heap, m.tail))
     finally:
-        m.active, m.runs, m.grad, m.statement, m.suite = saved
+        m.active, m.runs, m.statement, m.suite = saved
+        if look.grad is not None or look.opaque:
+            m.grad = grad  # without a decorator, what `torch.set_grad_enabled` has switched stays so
     ends = [end for end in activation.returns if end[2]]
     if not ends:
         m.tail = []

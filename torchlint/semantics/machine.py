@@ -260,6 +260,8 @@ class Machine:
     def unknown_call(self, node: Any, callee: str, arguments: list[Value]) -> None:
         """Tells that code out of sight was handed something that matters."""
         handed = [a for a in arguments if matters(a)]
+        for one in handed[:]:
+            handed.extend(_contents(one))
         for one in [o for a in handed for o in a.options() if isinstance(o, Function)]:
             handed.extend(self.free_values(one))  # it may be called there
         if handed:
@@ -289,12 +291,23 @@ class Machine:
         return found
 
 
+def _contents(value: Value, depth: int = 0) -> list[Value]:
+    """What lies in a container and matters, that in containers in it as well."""
+    found: list[Value] = []
+    for part in parts_of(value) if depth < NESTING_LIMIT else ():
+        if matters(part):
+            found.append(part)
+            found.extend(_contents(part, depth + 1))
+    return found
+
+
 def add_items(collection: Collection, items: list[Value]) -> None:
     """Puts more into a list, at a place nobody knows."""
     collection.open = True
     for one in list(items):
         if len(collection.items) < ITEM_LIMIT or matters(one):
             collection.items.append(one)
+            link_all(one, collection)
 
 
 def matters(value: Value, depth: int = 0) -> bool:

@@ -219,6 +219,7 @@ def _class(node: cst.ClassDef, scope: _Scope, found: Outline, stack: list[Any]) 
     found.classes[id(node)] = info
     stack.extend(node.decorators)
     stack.extend(node.bases)
+    stack.extend(node.keywords)
     scope.words.add(info.name)
     return _Scope(_statements(node.body), info, scope)
 
