@@ -118,7 +118,7 @@ def test_other_files_and_excused_lines_are_not_told() -> None:
 
 def forward(number: int, at: Place, **values: Any) -> events.Forward:
     usual = {"module": 1, "kind": "Net", "parameters": 9, "training": True, "grad_enabled": True, "tracked": True}
-    usual |= {"active": 1, "device": "cpu"}
+    usual |= {"active": 1, "device": "cpu", "given": (number,)}
     return events.Forward(number, at, **{**usual, **values})
 
 
@@ -137,12 +137,14 @@ def test_batch_after_batch_without_gradients_in_training_mode_is_told() -> None:
         [e for n in (0, 10, 20) for e in (forward(n, place(19), **PREDICTS), *stale(n + 1, place(3), worth=1))],
         # Monte Carlo dropout, or an update of the statistics: the mode was asked for
         [events.ModeSet(0, place(18), 1, "Net", True), *(forward(n, place(19), **PREDICTS) for n in (1, 2, 3))],
+        # the same batch again and again
+        [forward(n, place(19), **PREDICTS, given=(7,)) for n in range(3)],
         # one look at one batch
         [forward(0, place(19), **PREDICTS)],
         # with gradients nobody says that it is inference
         [forward(n, place(19), difference=0.5, moved=0.0, saved_bytes=100) for n in range(3)],
     ],
-    ids=["samples", "asked for", "once", "with gradients"],
+    ids=["samples", "asked for", "same batch", "once", "with gradients"],
 )
 def test_what_may_be_meant_is_not_told(happened: list[Event]) -> None:
     assert outcomes(happened)[1] == []

@@ -34,7 +34,8 @@ class Motion:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._seen: dict[int, _Seen] = {}
+        self._seen: list[_Seen] = []
+        self._known: dict[int, weakref.ref[torch.Tensor]] = {}
         self._met: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._next = 1
 
@@ -58,15 +59,16 @@ class Motion:
 
     def _meet(self, module: torch.nn.Module) -> None:
         for name, parameter in module.named_parameters():
-            known = self._seen.get(id(parameter))
+            known = self._known.get(id(parameter))
             if isinstance(parameter, torch.nn.UninitializedParameter):
                 continue
-            if known is None or known.parameter() is not parameter:
+            if known is None or known() is not parameter:
+                reference = self._known[id(parameter)] = weakref.ref(parameter)
                 label = f"{type(module).__name__}.{name}"
-                self._seen[id(parameter)] = _Seen(weakref.ref(parameter), label, parameter._version, _sample(parameter))
+                self._seen.append(_Seen(reference, label, parameter._version, _sample(parameter)))
 
     def _still(self, held: set[int]) -> Iterator[events.Still]:
-        for key, seen in self._seen.items():
+        for seen in self._seen:
             parameter = seen.parameter()
             if parameter is None:
                 if seen.last is not None:
@@ -78,8 +80,8 @@ class Motion:
                 continue
             frozen, gradient = not parameter.requires_grad, parameter.grad is not None
             # Where few of its numbers have a gradient, as in an embedding, the sample may stand still by chance.
-            if seen.version == parameter._version or frozen or not gradient or key not in held:
-                seen.last = events.Still(seen.name, parameter.numel(), frozen, key in held, gradient)
+            if seen.version == parameter._version or frozen or not gradient or id(parameter) not in held:
+                seen.last = events.Still(seen.name, parameter.numel(), frozen, id(parameter) in held, gradient)
                 yield seen.last
 
 
