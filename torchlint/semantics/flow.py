@@ -103,7 +103,9 @@ def _expression(m: Machine, node: cst.Expr) -> None:
     if isinstance(value, cst.Call):
         call(m, value, discarded=True)
     elif isinstance(value, cst.Attribute):
-        ev(m, value.value)  # `optimizer.zero_grad` and no call: nothing comes of it
+        owner = ev(m, value.value)
+        if not isinstance(only(owner), Optimizer):  # `optimizer.zero_grad` and no call: nothing comes of it
+            attribute(m, owner, value.attr.value, value)
     elif isinstance(value, cst.Tuple):  # `x.to(device), y.to(device)` on one line
         for element in value.elements:
             if isinstance(element.value, cst.Call):
