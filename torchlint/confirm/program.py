@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from torchlint.confirm.solo import Errand
 
 MAX_STEPS = 50
 TIMEOUT = 300.0
-LARGEST_COPY = 1 << 30  # bytes of a project that --compare-fix copies
+LARGEST_COPY, MOST_COPIED = 1 << 30, 100_000  # bytes and files of a project that --compare-fix copies
 _LEFT_OUT = (".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache")
 _MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git", ".hg", "torchlint.toml")
 
@@ -267,30 +268,34 @@ def _compare(request: Request, home: Path, scratch: Path, progress: Callable[[in
 
 
 def _with_fix(verdict: Verdict, trace: Trace, found: claims.Claims, sources: Sources) -> Verdict:
-    """What the same rule measures in the mended program: harm anywhere weighs, lines have moved."""
+    """What the same rule measures in the mended program: on the same text, for lines have moved, else anywhere."""
     rule = next(one for one in found.rules if one.name == verdict.code)
     if rule.probe is None or verdict.outcome is Outcome.NOT_REACHED:
         return replace(verdict, fixed_outcome=Outcome.NOT_REACHED)
-    after = judge(rule.name, rule.probe, trace)
-    return replace(
-        verdict,
-        fixed_outcome=after.outcome,
-        fixed=number(after.measurement, sources) if after.measurement is not None else None,
-    )
+    after = judge(rule.name, rule.probe, trace).measurements
+    text = verdict.number.spot.source if verdict.number is not None and verdict.number.spot is not None else ""
+    same = [one for one in after if text and sources.line(one.place.file, one.place.line) == text] or after
+    decisive = next((one for one in same if one.harmed), next(iter(same), None))
+    if decisive is None:
+        return replace(verdict, fixed_outcome=Outcome.NOT_REACHED)
+    outcome = Outcome.CONFIRMED if decisive.harmed else Outcome.HARMLESS
+    return replace(verdict, fixed_outcome=outcome, fixed=number(decisive, sources))
 
 
 def _copy(top: Path, copy: Path) -> None:
     """Copies a project without what is not its own. Raises ConfirmError when that is too much, or fails."""
-    size = 0
-    for folder, folders, names in os.walk(top):
+    size = count = 0
+    # Links are followed, as the copy does: a program that wrote through one would write the user's files.
+    for folder, folders, names in os.walk(top, followlinks=True):
         folders[:] = [one for one in folders if one not in _LEFT_OUT]
         for name in names:
-            path = Path(folder, name)
-            size += path.lstat().st_size
-        if size > LARGEST_COPY:
+            with contextlib.suppress(OSError):
+                size += Path(folder, name).stat().st_size
+        count += len(names) + len(folders)
+        if size > LARGEST_COPY or count > MOST_COPIED:
             raise ConfirmError(
-                f"--compare-fix copies the project, and {top} holds more than {LARGEST_COPY >> 30} GiB. "
-                "Remedy: run it in a smaller folder, with the data elsewhere"
+                f"--compare-fix copies the project, and {top} holds more than {LARGEST_COPY >> 30} GiB "
+                f"or {MOST_COPIED} files. Remedy: run it in a smaller folder, with the data elsewhere"
             )
     try:
         shutil.copytree(
