@@ -39,7 +39,7 @@ from torchlint.facts import (
     only,
     possibly,
 )
-from torchlint.semantics.expressions import INDEXED, combine, decided, device_of, ev, item
+from torchlint.semantics.expressions import INDEXED, attribute, combine, decided, device_of, ev, item
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import (
     Heap,
