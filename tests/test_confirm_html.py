@@ -151,7 +151,7 @@ def test_the_users_own_text_stays_text() -> None:
             (bad, bad),
             (EVIL,),
             (EVIL,),
-        )  # fmt: skip
+        )
     )
     page = Page(text)
     assert "script" not in {tag for tag, _ in page.tags}
