@@ -212,6 +212,8 @@ def test_each_plot_is_drawn_where_there_is_something_to_see() -> None:
     assert "Net.fc.weight, in no optimizer" in words
     assert "Net.stem.weight, frozen" in words
     assert plots.unmoved(replace(run(), unmoved=still[1:])) == "", "frozen on purpose"
+    page = Page(html.render(result(runs=(replace(run(), parameters=8, unmoved=still),))))
+    assert "Of 8 parameters 1 should train and never moved: 640 elements." in page.words
     chance = (Pass("Net", spot(40), True, True, 0.5, 2.0, 0.0), Pass("Net", spot(50), False, True, 0.0, 2.0, 0.0))
     words = drawn(plots.passes(replace(run(), passes=chance)))
     assert "predicting in training mode" in words

@@ -257,12 +257,13 @@ def _figures(runs: Sequence[ProgramRun]) -> Iterator[str]:
         "What .grad held when the optimizer used it, by what was delivered for that step. Above 1, earlier steps' "
         "gradients are used again.",
     )
-    lost = sum(one.elements for one in first.unmoved if not one.frozen)
-    whole = f" of {first.parameters:,}" if first.parameters else ""
+    lost = [one for one in first.unmoved if not one.frozen]
+    whole = _count(first.parameters or len(first.unmoved), "parameter")
+    size = _count(sum(one.elements for one in lost), "element")
     yield from _drawn(
         "Parameters that never moved",
         plots.unmoved(first),
-        f"{lost:,}{whole} elements are to be trained and stayed what they were. Grey: frozen on purpose.",
+        f"Of {whole} {len(lost):,} should train and never moved: {size}. Grey: frozen on purpose.",
     )
     yield from _drawn(
         "One batch, two passes",
