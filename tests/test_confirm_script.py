@@ -369,6 +369,35 @@ def test_a_module_and_a_test_suite() -> None:
     assert verdicts(found) == [("tests/test_training.py", "missing-zero-grad", 9, "confirmed", 2)]
 
 
+def test_scaled_losses_are_told_as_the_program_computed_them() -> None:
+    write(
+        "train.py",
+        """
+        import torch
+        model = torch.nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        for number in range(8):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = model(torch.ones(2, 3)).float().square().mean() / 2
+            scaler.scale(loss).backward()
+            print(loss.item())
+            if number % 2:
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                scaler.step(optimizer)
+                scaler.update()
+                optimizer.zero_grad()
+        """,
+    )
+    found = report("train.py")
+    losses = [float(line) for line in found["stdout"].split()]
+    assert found["runs"][0]["optimizers"][0]["loss"] == pytest.approx(
+        [sum(losses[n : n + 2]) / 2 for n in (0, 2, 4, 6)]
+    )
+    assert (found["status"], found["verdicts"], found["runtime_only"]) == (0, [], [])
+
+
 def test_a_pretended_gpu() -> None:
     write(
         "train.py",

@@ -123,6 +123,7 @@ class Recorder:
         self._passes: dict[tuple[Any, ...], int] = {}
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
+        self._scaled: tuple[weakref.ref[torch.Tensor], weakref.ref[Any]] | None = None  # a scaled loss, and by whom
         self._refusal: AttributeError | None = None  # the last one that was told
         self._announced = ""  # the last device error that was told
 
@@ -412,10 +413,24 @@ class Recorder:
                 events.Backward,
                 place,
                 forwards=tuple(sorted(self._reached)),
-                loss=self._safely(_number, loss),
+                loss=self._safely(self._loss, loss),
             )
             self._safely(self._ledger.after_backward, number)
         return result
+
+    def _scale(self, original: Any, scaler: Any, outputs: Any) -> Any:
+        result = original(scaler, outputs)
+        if isinstance(result, torch.Tensor) and not self._elsewhere():
+            self._scaled = weakref.ref(result), weakref.ref(scaler)
+        return result
+
+    def _loss(self, loss: Any) -> float | None:
+        """The loss as the program computed it: a scaler's factor is not in it."""
+        value = _number(loss)
+        if value is None or self._scaled is None or self._scaled[0]() is not loss:
+            return value
+        scaler = self._scaled[1]()
+        return value / scaler.get_scale() if scaler is not None else value
 
     def _grad(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         if self._elsewhere():
@@ -644,6 +659,7 @@ class Recorder:
                 (optimizer, "zero_grad", self._zero_grad),
                 (torch.autograd, "backward", self._backward),
                 (torch.autograd, "grad", self._grad),
+                (getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler), "scale", self._scale),
                 (torch, "save", self._save),
                 (torch.utils.data.DataLoader, "__iter__", self._iterate),
                 *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
