@@ -17,11 +17,13 @@ from torchlint.facts import (
     Module,
     Root,
     Site,
+    Unknown,
     Value,
 )
 from torchlint.semantics import vocabulary
 from torchlint.semantics.functions import bind_unknown, decoration, run, self_of
 from torchlint.semantics.machine import Activation, Machine
+from torchlint.semantics.names import resolve_bases
 from torchlint.semantics.walk import assigned_names, outline
 from torchlint.source import Source
 
@@ -83,7 +85,8 @@ class FileFacts:
         return any(wanted in text for text in texts(self.machine, self.filename))
 
     def binds(self, function: FunctionInfo | None, name: str) -> bool:
-        if name in self.machine.module.locals:
+        known = self.machine.module.locals.get(name)
+        if known is not None and not (isinstance(known, Unknown) and known.origin == "global"):
             return True
         if function is None:
             return False
@@ -117,6 +120,8 @@ def build(source: Source) -> FileFacts:
     _hoist(m)
     run_block(m, _Block(tree.body))
     facts.roots.append(root)
+    for info in found.classes.values():  # those in functions that nothing has called
+        resolve_bases(m, info)
     _functions(m, facts)
     _constructions(m, facts)
     return facts

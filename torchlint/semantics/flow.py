@@ -376,6 +376,7 @@ def _assert(m: Machine, node: cst.Assert) -> None:
 def _import(m: Machine, node: cst.Import) -> None:
     for alias in node.names:
         path = _dotted_name(alias.name)
+        m.imported[path] = None
         if alias.asname is not None and isinstance(alias.asname.name, cst.Name):
             m.active.locals[alias.asname.name.value] = m.api(path)
         else:
@@ -387,6 +388,7 @@ def _import_from(m: Machine, node: cst.ImportFrom) -> None:
     base = "." * len(node.relative) + (_dotted_name(node.module) if node.module is not None else "")
     if isinstance(node.names, cst.ImportStar):
         m.stars.append(base)
+        m.imported[f"{base}.*"] = None
         return
     for alias in node.names:
         name = _dotted_name(alias.name)
@@ -394,6 +396,7 @@ def _import_from(m: Machine, node: cst.ImportFrom) -> None:
             alias.asname.name.value if alias.asname is not None and isinstance(alias.asname.name, cst.Name) else name
         )
         joint = "" if base.endswith(".") else "."
+        m.imported[f"{base}{joint}{name}"] = None
         m.active.locals[bound] = m.api(f"{base}{joint}{name}")
 
 

@@ -107,6 +107,7 @@ class Machine:
     constructed: set[Value] = field(default_factory=set)
     promoted: dict[Value, Value] = field(default_factory=dict)  # unknown values that use or name has since typed
     apis: dict[str, Api] = field(default_factory=dict)
+    imported: dict[str, None] = field(default_factory=dict)  # dotted names, wherever they were imported
     stars: list[str] = field(default_factory=list)  # modules imported with *
     lookalike: bool = False  # the file imports a framework whose objects are named as torch's
     selves: dict[ClassInfo, Value] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import libcst as cst
@@ -23,6 +24,7 @@ _PLAIN_BASES = frozenset(
         "list",
     }
 )
+_BUILTIN_CLASSES = frozenset(name for name, value in vars(builtins).items() if isinstance(value, type))
 _PLAIN_ROOTS = frozenset(
     {
         "builtins",
@@ -61,8 +63,8 @@ def _base(m: Machine, node: Any, info: ClassInfo) -> ClassInfo | str:
                     return one.info
                 if isinstance(one, Api):
                     return one.path
-            if found is None and name in ("object", "Exception", "dict", "list"):
-                return name
+            if found is None and name in _BUILTIN_CLASSES:
+                return name if name in _PLAIN_BASES else f"builtins.{name}"
             if found is None and any(s in ("torch.nn", "torch.nn.modules") for s in m.stars):
                 path = f"torch.nn.{name}"
                 return path if name == "Module" or vocabulary.is_module_api(path) else name

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from torchlint.facts import Api
 from torchlint.semantics.machine import Machine
 
 _LEVELS = 4  # folders above the file in which an absolute import may begin
@@ -16,8 +15,7 @@ def texts(m: Machine, filename: str) -> Iterator[bytes]:
     """The bytes of each file of the project that the names of this one are imported from."""
     here = Path(filename).parent
     seen: set[Path] = set()
-    paths = [v.path for v in m.module.locals.values() if isinstance(v, Api)]
-    for dotted in [*paths, *(f"{star}.*" for star in m.stars)]:
+    for dotted in m.imported:
         found = _find(here, dotted)
         if found is None or found in seen:
             continue

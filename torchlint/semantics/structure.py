@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import libcst as cst
 
-from torchlint.facts import Api, Class, ClassInfo, Derives, Literal, Module, Value, only
+from torchlint.facts import Api, Class, ClassInfo, Derives, Function, FunctionInfo, Literal, Module, Value, only
 from torchlint.semantics import vocabulary
 from torchlint.semantics.functions import dotted
 from torchlint.semantics.machine import Machine
@@ -31,7 +32,11 @@ def _module(m: Machine, module: Module, seen: set[int]) -> bool | None:
         return False
     seen.add(id(module))
     if module.cls is not None:
-        return _class(m, module.cls, seen, _constants_given(module.cls, module))
+        known = _class(m, module.cls, seen, _constants_given(module.cls, module))
+        if known is True:
+            return True
+        parts = [known, *(_module(m, part, seen) for p in module.inner if isinstance(part := only(p), Module))]
+        return True if True in parts else None if None in parts else False
     if not module.api:
         return None
     if module.api.startswith("torchvision.models."):
@@ -67,15 +72,10 @@ def _class(m: Machine, cls: ClassInfo, seen: set[int], given: dict[str, object])
             if one not in ("torch.nn.Module", "object", "abc.ABC") and not vocabulary.is_module_api(one):
                 unknown = True
             continue
-        stack: list[Any] = [one.node.body]
-        while stack:
-            node = stack.pop()
-            if isinstance(node, cst.Call):
-                known = _called(m, node, seen, given)
-                if known:
-                    return True
-                unknown = unknown or known is None
-            stack.extend(children(node))
+        known = _scan(m, one.node.body, seen, given)
+        if known:
+            return True
+        unknown = unknown or known is None
     return None if unknown else False
 
 
@@ -87,6 +87,8 @@ def _constants_given(cls: ClassInfo, module: Module | None) -> dict[str, object]
     params: cst.Parameters = init.node.params
     named = [*params.posonly_params, *params.params, *params.kwonly_params]
     found: dict[str, object] = {p.name.value: _constant(p.default, {}) for p in named if p.default is not None}
+    if module is not None and any(keyword.startswith("*") for keyword in module.keywords):
+        return dict.fromkeys((p.name.value for p in named), Ellipsis)
     if module is not None:
         for name, value in [
             *zip((p.name.value for p in named[1:]), module.arguments, strict=False),
@@ -126,15 +128,39 @@ def _called(m: Machine, node: cst.Call, seen: set[int], given: dict[str, object]
                 return _class(m, one.info, seen, inner)
             if isinstance(one, Api):
                 return _api(one.path, node, given)
-            return False
+            if isinstance(one, Function) and one.info is not None:
+                return _helper(m, one.info, seen)
+            return False if found is None and name in _BUILTINS else None
         case cst.Attribute():
             path = dotted(m, node.func)
-            return (
-                _api(path, node, given)
-                if path.startswith(("torch.", "torchvision.", "transformers.", "timm."))
-                else False
-            )
+            return _api(path, node, given) if path.partition(".")[0] not in _OWN else False
     return False
+
+
+_BUILTINS = frozenset(dir(builtins))
+_OWN = frozenset({"", "self", "super"})
+
+
+def _helper(m: Machine, info: FunctionInfo, seen: set[int]) -> bool | None:
+    """Whether a function of the file builds or applies something that depends on the mode."""
+    if id(info) in seen:
+        return False
+    seen.add(id(info))
+    return _scan(m, info.node.body, seen, dict.fromkeys(info.parameters, Ellipsis))
+
+
+def _scan(m: Machine, body: Any, seen: set[int], given: dict[str, object]) -> bool | None:
+    unknown = False
+    stack: list[Any] = [body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, cst.Call):
+            known = _called(m, node, seen, given)
+            if known:
+                return True
+            unknown = unknown or known is None
+        stack.extend(children(node))
+    return None if unknown else False
 
 
 def _api(path: str, node: cst.Call, given: dict[str, object]) -> bool | None:
@@ -179,7 +205,7 @@ def _has_parameters(m: Machine, module: Module, depth: int) -> bool:
     if depth > 4:
         return False
     if module.cls is not None:
-        return _builds_parameters(m, module.cls, depth)
+        return _builds_parameters(m, module.cls, set())
     if module.api in vocabulary.CONTAINERS:
         return any(
             isinstance(o, Module) and _has_parameters(m, o, depth + 1) for i in module.inner for o in i.options()
@@ -189,25 +215,30 @@ def _has_parameters(m: Machine, module: Module, depth: int) -> bool:
     )
 
 
-def _builds_parameters(m: Machine, cls: ClassInfo, depth: int) -> bool:
-    for one in cls.lineage():
-        if isinstance(one, str):
-            continue
-        stack: list[Any] = [one.node.body]
-        while stack:
-            node = stack.pop()
-            if isinstance(node, cst.Call):
-                path = vocabulary.canonical(dotted(m, node.func))
-                if path == "torch.nn.Parameter" or (
-                    vocabulary.is_module_api(path)
-                    and path not in vocabulary.CONTAINERS
-                    and vocabulary.has_parameters(path)
-                ):
+def _builds_parameters(m: Machine, cls: ClassInfo, seen: set[int]) -> bool:
+    bodies = [one.node.body for one in cls.lineage() if not isinstance(one, str)]
+    return any(_makes_parameters(m, body, seen) for body in bodies)
+
+
+def _makes_parameters(m: Machine, body: Any, seen: set[int]) -> bool:
+    """Whether something with parameters is made in a class or function of the file."""
+    if id(body) in seen:
+        return False
+    seen.add(id(body))
+    stack: list[Any] = [body]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, cst.Call):
+            path = vocabulary.canonical(dotted(m, node.func))
+            if path == "torch.nn.Parameter" or path.startswith("torchvision.models."):
+                return True
+            if vocabulary.is_module_api(path) and path not in vocabulary.CONTAINERS and vocabulary.has_parameters(path):
+                return True
+            found = m.module.locals.get(path)
+            match only(found) if found is not None else None:
+                case Class(info=info) if info is not None and _builds_parameters(m, info, seen):
                     return True
-                found = m.module.locals.get(path)
-                inner = only(found) if found is not None else None
-                made = inner.info if isinstance(inner, Class) else None
-                if made is not None and made is not cls and depth < 4 and _builds_parameters(m, made, depth + 1):
+                case Function(info=info) if info is not None and _makes_parameters(m, info.node.body, seen):
                     return True
-            stack.extend(children(node))
+        stack.extend(children(node))
     return False

@@ -124,7 +124,7 @@ def is_module_api(path: str) -> bool:
     if not path.startswith("torch.nn."):
         return False
     last = path[9:]
-    return "." not in last and last[:1].isupper() and last not in _NOT_MODULES
+    return "." not in last and last.lstrip("_")[:1].isupper() and last not in _NOT_MODULES
 
 
 def is_loss_api(path: str) -> bool:
