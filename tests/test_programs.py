@@ -57,12 +57,11 @@ def confirm(case: Case, folder: Path) -> Outcome:
     """Runs `torchlint confirm` on the program in a folder of its own."""
     script = write(case.program, folder, case.plant)
     report = folder / "report.json"
-    start = ["-m", "torch.distributed.run", f"--nproc-per-node={case.program.processes}"]
     ran = subprocess.run(
         [
-            *(sys.executable, *(start if case.program.processes > 1 else ())),
-            *("-m", "torchlint", "confirm", "--device", "pretend-cuda" if case.pretend else "cpu"),
-            *("--output-format", "json", "--output-file", report, script.name, *case.program.argv),
+            *(sys.executable, "-m", "torchlint", "confirm", "--device", "pretend-cuda" if case.pretend else "cpu"),
+            *("--output-format", "json", "--output-file", report),
+            *(*case.program.launch, script.name, *case.program.argv),
         ],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

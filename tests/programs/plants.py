@@ -21,7 +21,7 @@ class Twin:
     script: str  # in this folder; a program of several files has a folder of its own
     argv: tuple[str, ...] = ()
     needs: str = ""  # a package without which it cannot run
-    processes: int = 1  # more: under torchrun
+    launch: tuple[str, ...] = ()  # what starts the script, where that is not Python itself
 
     @property
     def name(self) -> str:
@@ -72,14 +72,14 @@ LIGHTNING = Twin("lightning_gan.py", needs="lightning")
 ACCELERATE = Twin("accelerate_nlp.py", needs="accelerate")
 NOTEBOOK = Twin("notebook.py")
 TWO_FILES = Twin("two_files/train.py")
-DDP = Twin("ddp.py", processes=2)
+DDP = Twin("ddp.py", launch=("-m", "torch.distributed.run", "--nproc-per-node=2"))
 TRAINER = Twin("trainer.py")
 LBFGS = Twin("lbfgs.py")
 VAE = Twin("vae.py")
 FINETUNE = Twin("finetune.py")
 CHAR_RNN = Twin("char_rnn.py")
 DENOISER = Twin("denoiser.py")
-COMPILED = Twin("compiled.py", argv=("--backend", "aot_eager"))  # inductor takes half a minute to compile
+COMPILED = Twin("compiled.py", argv=("--backend", "eager"))  # inductor takes half a minute to compile
 SIAMESE = Twin("siamese.py")
 SEGMENTATION = Twin("segmentation.py")
 DIFFUSION = Twin("diffusion.py")
