@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 from following import HEADER, NETS, follow
 
+from torchlint import registry
 from torchlint.effects import may_clear
-from torchlint.facts import Root, walk
+from torchlint.facts import Root, Value, walk
 from torchlint.semantics.build import FileFacts
 from torchlint.semantics.machine import EVENT_LIMIT, ITEM_LIMIT, STEP_LIMIT
 
@@ -135,3 +136,21 @@ def test_a_walk_over_paths_visits_each_event_once_a_state() -> None:
 
     met = walk([run.entry], False, after)
     assert visits == sum(map(len, met.values())) <= 2 * len(run.events)
+
+
+def test_who_holds_what_is_looked_up_once_for_each_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many events ask for it: 60 predictions on paths with 240 calls into code that has the model."""
+    program = "A.eval()\nfor x in y:\n" + body(*(["mine(A)", "t.add(A, B)", "A(x)", "B(x)", "B.eval()"] * 60))
+    facts = follow(program, HEADER + NETS)
+    asked: list[int] = []
+    look_up = Value.with_holders
+
+    def counting(value: Value) -> list[Value]:
+        asked.append(id(value))
+        return look_up(value)
+
+    monkeypatch.setattr(Value, "with_holders", counting)
+    for rule in registry.load():
+        list(rule.check(facts))
+    assert asked
+    assert len(asked) == len(set(asked))

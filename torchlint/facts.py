@@ -151,16 +151,24 @@ class Value:
     name: str = ""  # as the user writes it: "model", "self.opt"; empty for a temporary
     site: Site | None = None  # where it was made
     holders: list[Value] = field(default_factory=list)  # objects that were given it, and so may act on it
+    above: frozenset[int] | None = field(default=None, repr=False)  # the ids of these, of theirs, and so on
 
     def options(self) -> tuple[Value, ...]:
         """What this can be: itself, or each alternative of a `Choice`."""
         return (self,)
 
     def reached_from(self, others: Iterable[Value]) -> bool:
-        """True when one of `others` is this value or holds it, directly or through other objects."""
-        targets = {id(o) for other in others for o in other.options()}
-        if not targets:
-            return False
+        """True when one of `others` is this value or holds it, directly or through other objects.
+
+        To be asked when the file has been followed to its end: who holds what is looked up once.
+        """
+        if self.above is None:
+            self.above = frozenset(map(id, self.with_holders()))
+        return any(id(o) in self.above for other in others for o in other.options())
+
+    def with_holders(self) -> list[Value]:
+        """This value, and all that holds it as far as is known now."""
+        found: list[Value] = []
         seen: set[int] = set()
         todo: list[Value] = [self]
         while todo:
@@ -168,12 +176,11 @@ class Value:
             if id(value) in seen:
                 continue
             seen.add(id(value))
-            if id(value) in targets:
-                return True
+            found.append(value)
             todo.extend(value.holders)
             if isinstance(value, Choice):
                 todo.extend(value.alternatives)
-        return False
+        return found
 
 
 @dataclass(slots=True, eq=False)

@@ -543,7 +543,8 @@ def _module_method(
             device = _move_target(m, name, arguments)
             m.emit(Moved(*m.at(node), target=receiver, device=device if isinstance(device, Device) else None))
             if device is not None:
-                for module in [p for p in m.placed if p.holders and p.reached_from(receiver.options())]:
+                moved = set(receiver.options())
+                for module in [p for p in m.placed if p.holders and not moved.isdisjoint(p.with_holders())]:
                     place(m, module, Unknown(origin="device"))  # a part of it, or what it was given to
                 for one in receiver.options():
                     place(m, one, device)
