@@ -15,7 +15,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -54,13 +54,13 @@ def lint(file: tuple[str, Path, Path], names: frozenset[str]) -> list[Seen]:
     repo, folder, path = file
     filename = path.relative_to(folder).as_posix()
     try:
-        source = Source.read(path, filename)
+        source = Source.read(path)  # under its own name: what it imports is looked up beside it
     except SourceError as error:
         print(f"{repo}: {filename}: {error}", file=sys.stderr)
         return []
     found = analyse(source, [rule for rule in load() if rule.name in names])
     lines = source.data.decode(errors="replace").splitlines() if found else []
-    return [Seen(repo, one, excerpt(lines, one)) for one in found]
+    return [Seen(repo, replace(one, filename=filename), excerpt(lines, one)) for one in found]
 
 
 def excerpt(lines: list[str], one: Diagnostic) -> str:
