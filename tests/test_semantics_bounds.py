@@ -91,6 +91,14 @@ EXPLOSIVE = {
     + "T().p0\n",
     "a list that holds itself": "x = []\nx.append(x)\nx.append(A)\nfor i in x:\n  for j in i: j.eval()\nunknown(x)\n",
     "a dict that holds itself": "x = {}\nx['x'] = x\nx['x']['x']['x'].eval()\nunknown(x)\nx['n'] = A\nunknown(x)\n",
+    "an attribute taken from another of the kind": (
+        "class T:\n  def __init__(self):\n    self.o = None\n  def begin(self, parent: 'T'):\n"
+        "    self.o = parent.o\n    self.p = parent.p\n  def run(self):\n    self.o.backward()\n    self.p.step()\n    self.p.eval()\n"
+    ),
+    "a constructor given another of the kind": (
+        "class T:\n  def __init__(self, parent: 'T'):\n    self.o = parent.o if parent else 1\n    self.p = parent.q\n"
+        "  def begin(self, parent: 'T'): self.q = parent.p.eval()\n  def run(self):\n    self.o.eval()\n    self.q.eval()\n"
+    ),
     "a class that is its own base": "class C(C): pass\nclass D(E): pass\nclass E(D): pass\nclass D(E): pass\nD().eval()\n",
 }  # fmt: skip
 

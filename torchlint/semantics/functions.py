@@ -433,7 +433,7 @@ def inherited_attribute(m: Machine, owner: Value, cls: ClassInfo, name: str) -> 
     if sources is None:
         sources = m.attribute_sources[cls] = _attribute_sources(cls)
     found = [s for s in sources.get(name, ()) if s[0].name != "__init__"]
-    if not found:
+    if not found or m.active.frame.depth >= DEPTH_LIMIT or m.exhausted:
         return None
     from torchlint.semantics.expressions import ev
 
@@ -444,7 +444,7 @@ def inherited_attribute(m: Machine, owner: Value, cls: ClassInfo, name: str) -> 
     for info, node in found[:4]:
         with m.detached():
             activation = Activation(
-                frame=Frame(info, parent=m.active.frame, depth=DEPTH_LIMIT - 2),
+                frame=Frame(info, parent=m.active.frame, depth=max(m.active.frame.depth + 1, DEPTH_LIMIT - 2)),
                 info=info,
                 outer=m.module,
                 owner=info.owner,
