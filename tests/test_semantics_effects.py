@@ -96,6 +96,7 @@ MODES = {
     "in unseen code that has it": ("t = mine.Trainer(A)\nA.eval()\nt.run()", {"unknown"}),
     "in unseen code that was given it": ("t = mine.Trainer()\nt.add(A)\nA.eval()\nt.run()", {"unknown"}),
     "in a callback": ("def f(): A.eval()\nmine(f)", {"unknown"}),
+    "through the class": ("nn.Module.eval(A)", {"unknown"}),
     "in a lambda callback": ("mine(lambda: A.eval())", {"unknown"}),
     "in a bound callback": ("mine(A.eval)", {"unknown"}),
     "in a partial": ("from functools import partial\ndef f(net): net.eval()\ng = partial(f, A)\ng()", {"unknown"}),

@@ -112,6 +112,11 @@ STATEMENTS = {
     ),
     "match all": ("match x:\n  case 1: save('a')\n  case _: save('b')", "start: a b | a: end | b: end"),
     "match guard": ("match x:\n  case 1 if save('g'): save('a')", "start: end g | g: a end | a: end"),
+    "with errors swallowed": (
+        "from contextlib import suppress\nwith suppress(E):\n  save('a')\n  if c: raise E\n  save('b')",
+        "start: a end | a: b end | b: end",
+    ),
+    "with an error that is expected": ("import pytest\nwith pytest.raises(E):\n  raise E", "start: end"),
     "with": ("with open(f) as g: save('a')", "start: a | a: end"),
     "annotated": ("x: int = save('a')", "start: a | a: end"),
     "annotated only": ("x: int", "start: end"),
@@ -122,6 +127,7 @@ STATEMENTS = {
     "subscript": ("x[save('a'):save('b')][save('c')] = save('d')", "start: d | d: a | a: b | b: c | c: end"),
     "await": ("async def f(): await save('a')\nf()", "start: a | a: end"),
     "constant test": ("if False: save('a')\nelse: save('b')", "start: b | b: end"),
+    "type checking": ("if TYPE_CHECKING: import a\nsave('a')", "start: a | a: end"),
     "main": ("if __name__ == '__main__': save('a')", "start: a | a: end"),
 }
 

@@ -356,6 +356,7 @@ UNKNOWN_PARAMETERS = {
     "annotated loader": ("o: torch.utils.data.DataLoader", "save(o)", "Loader"),
     "annotated device": ("o: torch.device", "save(o)", "Device"),
     "annotated own class": ("o: Net", "save(o)", "Module"),
+    "annotated by what only a checker imports": ("o: TensorOfCheckers", "save(o)", "Tensor"),
     "annotated number": ("model: int", "model()\n  save(model)", "Unknown"),
     "used as an optimizer": ("thing", "thing.zero_grad()\n  thing.step()\n  save(thing)", "Optimizer"),
     "called like one and stepped": ("my_opt", "my_opt.step()\n  save(my_opt)", "Optimizer"),
@@ -373,7 +374,7 @@ UNKNOWN_PARAMETERS = {
 def test_what_a_parameter_is_taken_for(parameter: str, body: str, kind: str) -> None:
     """Annotation, then use, then name; a name alone is not enough."""
     facts = follow(
-        f"from typing import Optional\nclass Net(nn.Module): pass\ndef run({parameter}):\n  torch.no_grad()\n  {body}"
+        f"if TYPE_CHECKING: from torch import Tensor as TensorOfCheckers\nfrom typing import Optional\nclass Net(nn.Module): pass\ndef run({parameter}):\n  torch.no_grad()\n  {body}"
     )
     (event,) = root(facts, "run").of(Saved)
     assert type(event.value).__name__ == kind

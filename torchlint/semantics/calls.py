@@ -1072,6 +1072,9 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
             if isinstance(one, Module):
                 one.places_inputs = True
         return wrapped if wrapped is not None and matters(wrapped) else Unknown(origin="call")
+    owner = path.rpartition(".")[0]
+    if (words.is_module_api(owner) or words.is_optimizer_api(owner)) and any(map(matters, arguments.all())):
+        return _unknown(m, node, None, arguments, name=path)  # `nn.Module.train(self, mode)`
     if words.is_module_api(path):
         return _module(m, node, path, arguments)
     if words.is_optimizer_api(path):

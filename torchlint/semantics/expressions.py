@@ -695,9 +695,7 @@ def decided(m: Machine, node: Any) -> bool | None:
     match node:
         case cst.Name(value="True"):
             return True
-        case cst.Name(value="False") | cst.Name(value="TYPE_CHECKING"):
-            return False
-        case cst.Attribute(attr=cst.Name(value="TYPE_CHECKING")):
+        case cst.Name(value="False"):
             return False
         case cst.Integer(value=digits):
             return bool(digits != "0")

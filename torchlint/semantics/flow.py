@@ -793,10 +793,17 @@ def _clean_up(m: Machine, marks: _Marks, names: dict[str, Value], action: Callab
 
 
 def _with(m: Machine, node: cst.With) -> None:
-    expecting = m.expects_error
-    m.expects_error = expecting or any(_expects_error(item.item) for item in node.items)
+    if not any(_expects_error(item.item) for item in node.items):
+        _with_items(m, node, list(node.items))
+        return
+    expecting, m.expects_error = m.expects_error, True
+    start = (dict(m.active.locals), dict(m.heap), list(m.tail))
+    first = len(m.root.events)
     _with_items(m, node, list(node.items))
     m.expects_error = expecting
+    end = (m.active.locals, m.heap, m.tail)
+    during = m.root.events[first:]
+    m.merge([start, *([(dict(end[0]), dict(end[1]), during)] if during else []), *([end] if end[2] else [])])
 
 
 def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
