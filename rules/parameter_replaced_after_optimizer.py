@@ -77,7 +77,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.effects import may_mend, related
+from torchlint.effects import may_mend
 from torchlint.facts import (
     AttributeSet,
     Event,
@@ -209,9 +209,6 @@ def _fix(facts: Facts, change: AttributeSet, built: OptimizerBuilt) -> Fix | Non
         group = f'{built.optimizer.name}.add_param_group({{"params": {change.spelling}.parameters()}})'
         return Fix("Give the new parameters to the optimizer", Safety.UNSAFE, (InsertAfter(change.site, (group,)),))
     return None
-
-
-_ = related
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:

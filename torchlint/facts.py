@@ -79,10 +79,8 @@ class FunctionInfo:
     words: frozenset[str] = frozenset()  # every identifier used in it, nested functions included
     parameters: tuple[str, ...] = ()
     required: tuple[str, ...] = ()  # those without a default
-    is_async: bool = False
     node: Any = None
     outer: FunctionInfo | None = None  # the function it is nested in
-    variadic: bool = False  # takes *args or **kwargs
     places_tensors: bool = False  # names a device where it makes a tensor, somewhere in it
     discards: bool = False  # throws away what a tensor's `.to(...)` or its like returns, somewhere in it
     head: Site = field(default_factory=lambda: Site(None, None, None))  # its name, where a finding points
@@ -609,6 +607,8 @@ class Root:
     frame: Frame
     events: list[Event] = field(default_factory=list)  # in the order they were met
     complete: bool = True  # False when a limit cut the run short: absence proves nothing then
+    receiver: Value | None = None  # what a method was followed on
+    returned: Value | None = None  # what the function gave back
 
     @overload
     def of(self, kind: type[E_], /) -> Iterator[E_]: ...

@@ -27,6 +27,7 @@ class Facts(Protocol):
     filename: str
     roots: list[Root]  # the module body first, then each function that nothing in the file calls
     constructions: list[tuple[ClassInfo, Root]]  # each module class's constructor, followed on an object of its own
+    forwards: list[tuple[ClassInfo, Root]]  # each module class's forward (it may be a base's), on that same object
 
     @property
     def classes(self) -> list[ClassInfo]: ...

@@ -45,7 +45,6 @@ class _Comment:
     inner: tuple[int, int]  # and of the list of names
     items: list[str]  # all that the list names
     names: list[str]  # those that are rules
-    noqa: bool = False
     whole_file: bool = False
     problems: list[tuple[str, str]] = field(default_factory=list)  # code and message
     used: set[str] = field(default_factory=set)
@@ -144,7 +143,7 @@ def _read(comment: str, row: int, column: int, known: Collection[str]) -> Iterat
         if any(name in known for name in names):
             inner = (column + items[0].start("name"), column + place)
             rules = [name for name in names if name in known]
-            yield _Comment(row, column + found.start(), column + place, inner, names, rules, noqa=True)
+            yield _Comment(row, column + found.start(), column + place, inner, names, rules)
 
 
 def _pragma(found: re.Match[str], row: int, column: int, known: Collection[str]) -> _Comment:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torchlint.facts import (
-    Choice,
     ClassInfo,
     Derives,
     Frame,
@@ -56,6 +55,7 @@ class FileFacts:
     machine: Machine
     roots: list[Root] = field(default_factory=list)
     constructions: list[tuple[ClassInfo, Root]] = field(default_factory=list)
+    forwards: list[tuple[ClassInfo, Root]] = field(default_factory=list)
 
     @property
     def classes(self) -> list[ClassInfo]:
@@ -117,7 +117,6 @@ def build(source: Source) -> FileFacts:
     facts = FileFacts(source.filename, source, m)
     from torchlint.semantics.flow import run_block
 
-    _hoist(m)
     run_block(m, _Block(tree.body))
     facts.roots.append(root)
     for info in found.classes.values():  # those in functions that nothing has called
@@ -130,10 +129,6 @@ def build(source: Source) -> FileFacts:
 @dataclass(slots=True, eq=False)
 class _Block:
     body: Any
-
-
-def _hoist(m: Machine) -> None:
-    """Nothing yet: definitions are bound in order, as Python does."""
 
 
 def _imports_lookalike(tree: Any) -> bool:
@@ -231,8 +226,8 @@ def follow(m: Machine, info: FunctionInfo, heap: dict[Any, Value]) -> Root:
     """Follows one function from its start with unknown arguments."""
     frame = Frame(info, depth=1)
     entry = Join(info.site, frame, label="start")
-    root = Root(entry, frame, [entry])
     receiver = self_of(m, info.owner) if info.owner is not None and not decoration(m, info).is_static else None
+    root = Root(entry, frame, [entry], receiver=receiver)
     m.root, m.tail, m.loops, m.runs, m.heap = root, [entry], (), [], heap
     look = decoration(m, info)
     m.grad = Grad.UNKNOWN if look.opaque else Grad.DEFAULT
@@ -247,26 +242,28 @@ def follow(m: Machine, info: FunctionInfo, heap: dict[Any, Value]) -> Root:
 
             construct(m, receiver)
 
-    run(m, activation, prepare, look)
+    root.returned = run(m, activation, prepare, look)
     m.active = m.module
     return root
 
 
 def _constructions(m: Machine, facts: FileFacts) -> None:
-    """Follows the constructors of module classes on an object of their own."""
+    """Follows the constructors of module classes, each on an object of its own, and then `forward` on that object."""
     for cls in m.outline.classes.values():
-        init = cls.methods.get("__init__")
-        if init is None or cls.module is not Derives.YES:
+        if cls.module is not Derives.YES:
             continue
+        init, forward = cls.methods.get("__init__"), cls.method("forward")
         receiver = Module(name="self", cls=cls)
-        m.constructed.add(receiver)
         known = m.selves.get(cls)
         m.selves[cls] = receiver
-        facts.constructions.append((cls, follow(m, init, {})))
+        heap: dict[Any, Value] = {}
+        if init is not None:
+            m.constructed.add(receiver)
+            facts.constructions.append((cls, follow(m, init, heap)))
+            heap = m.heap
+        if forward is not None:
+            facts.forwards.append((cls, follow(m, forward, heap)))
         if known is not None:
             m.selves[cls] = known
         else:
             del m.selves[cls]
-
-
-_ = Choice

@@ -54,13 +54,14 @@ from torchlint.facts import (
 )
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
-from torchlint.semantics.flow import element_of, set_attribute, unpack
+from torchlint.semantics.flow import element_of, set_attribute
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import (
     Machine,
     add_items,
     choice,
     graph_of,
+    graphs_of,
     link,
     link_all,
     matters,
@@ -197,7 +198,7 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     given = arguments.all()
     handed = [*given, receiver] if receiver is not None else given
     m.unknown_call(node, name or _spelling(node.func), handed)
-    graph: frozenset[Value] = frozenset().union(*(graph_of(a) for a in handed))
+    graph: frozenset[Value] = graphs_of(handed)
     called = receiver if receiver is not None and not name else None
     if isinstance(called, Unknown) and called.origin in ("attribute", "parameter", "item") and m.grad is not Grad.OFF:
         graph |= frozenset({called}) if called.holds and not called.graph else frozenset()
@@ -268,7 +269,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
     """A module is called."""
     one = only(module)
     inputs = [a for a in arguments.all() if not isinstance(a, Literal)]
-    graph: frozenset[Value] = frozenset().union(*(graph_of(a) for a in inputs)) if inputs else frozenset()
+    graph: frozenset[Value] = graphs_of(inputs)
     if isinstance(one, Module) and words.is_loss_api(one.api):
         result = combine(m, node, inputs, "ctc_loss" if one.api.endswith("CTCLoss") else "loss")
         return Tensor(site=m.site(node), made_by="loss", graph=graph, device=getattr(result, "device", None), rank=None)
@@ -464,7 +465,7 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
         case Loader() | Device() | Literal() | Scheduler() | GradContext():
             return Unknown(
                 origin="call",
-                graph=frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset(),
+                graph=graphs_of(arguments.all()),
             )
     return _unknown_method(m, node, receiver, name, arguments, discarded)
 
@@ -802,7 +803,7 @@ def _tensor_method(
         return _unknown_method(m, node, receiver, name, arguments, discarded)
     if name.endswith("_") and not name.endswith("__"):
         combine(m, node, operands, "in-place")
-        receiver.graph |= frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
+        receiver.graph |= graphs_of(arguments.all())
         return receiver
     if name in (
         "matmul",
@@ -1119,7 +1120,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         place(m, pretrained, CPU)
         return pretrained
     if words.harmless(path):
-        graph = frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
+        graph = graphs_of(arguments.all())
         if path == "apex.amp.scale_loss" and arguments.positional:
             return arguments.positional[0]
         result = Unknown(site=m.site(node), origin="call", graph=graph)
@@ -1196,7 +1197,7 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
         case "exec" | "eval":
             m.unknown_call(node, name, list(m.active.locals.values()))
             return Unknown(origin="call")
-    graph = frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset()
+    graph = graphs_of(arguments.all())
     result = Unknown(origin="call", graph=graph)
     if name not in _SAYING_ONLY:
         _holding(m, result, arguments)
@@ -1430,7 +1431,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
     ):
         if last in _NOT_TENSOR_RESULT:
             return Unknown(origin="number")
-        graph = frozenset().union(*(graph_of(o) for o in operands)) if operands else frozenset()
+        graph = graphs_of(operands)
         if last in ("linear", "bilinear", "embedding", "conv1d", "conv2d", "conv3d") and functional:
             combine(m, node, [o for o in operands if isinstance(only(o), (Tensor, Unknown))], last)
         first = operands[0] if operands else None
@@ -1450,7 +1451,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
         return Unknown(
             site=m.site(node),
             origin="library" if last[:1].isupper() else "call",
-            graph=frozenset().union(*(graph_of(a) for a in arguments.all())) if arguments.all() else frozenset(),
+            graph=graphs_of(arguments.all()),
         )
     return _unknown(m, node, None, arguments, name=path)
 
@@ -1631,6 +1632,3 @@ def _on_cpu(m: Machine, dataset: Value) -> bool:
                 continue
         return False
     return True
-
-
-_ = unpack

@@ -17,7 +17,6 @@ from torchlint.facts import (
     Device,
     Function,
     FunctionInfo,
-    GradContext,
     GradientUsed,
     Instance,
     Literal,
@@ -32,7 +31,7 @@ from torchlint.facts import (
     Value,
     only,
 )
-from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, link, link_all, matters
+from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, graphs_of, link, link_all, matters
 from torchlint.semantics.vocabulary import TENSOR_HINTS
 from torchlint.semantics.walk import children, words_of
 
@@ -320,7 +319,7 @@ def _binary(m: Machine, node: cst.BinaryOperation) -> Value:
 def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Value:
     """Tensors meet: tells so where a device is known, and gives the result, which carries all their graphs."""
     devices = [d for o in operands if (d := device_of(o)) is not None]
-    graph: frozenset[Value] = frozenset().union(*(graph_of(o) for o in operands)) if operands else frozenset()
+    graph: frozenset[Value] = graphs_of(operands)
     tensors = [o for o in operands if isinstance(only(o), Tensor)]
     if devices:
         m.emit(Combined(*m.at(node), operands=operands, operation=operation, devices=[device_of(o) for o in operands]))
@@ -706,8 +705,3 @@ def decided(m: Machine, node: Any) -> bool | None:
             return None if outcome is None else not outcome
     value = ev(m, node)
     return truth(value) if _prunable(m) else None
-
-
-def context_of(value: Value) -> GradContext | None:
-    one = only(value)
-    return one if isinstance(one, GradContext) else None

@@ -33,7 +33,6 @@ from torchlint.facts import (
     ParamGroupAdded,
     Tensor,
     Unknown,
-    UnknownCall,
     Value,
     ZeroGrad,
     only,
@@ -871,15 +870,19 @@ def _leave(m: Machine, manager: Unknown | Instance, node: Any) -> None:
 def _may_switch_gradients(expression: Any) -> bool:
     from torchlint.semantics.vocabulary import PROJECT_NO_GRAD_WORDS
 
-    node = expression.func if isinstance(expression, cst.Call) else expression
-    name = node.attr.value if isinstance(node, cst.Attribute) else getattr(node, "value", "")
-    return isinstance(name, str) and any(word in name.lower() for word in PROJECT_NO_GRAD_WORDS)
+    return any(word in _last_name(expression).lower() for word in PROJECT_NO_GRAD_WORDS)
 
 
 def _expects_error(expression: Any) -> bool:
+    name = _last_name(expression)
+    return name in ("raises", "suppress", "warns") or name.startswith("assert")
+
+
+def _last_name(expression: Any) -> str:
+    """`raises` of `pytest.raises(ValueError)`; "" where there is no name."""
     node = expression.func if isinstance(expression, cst.Call) else expression
     name = node.attr.value if isinstance(node, cst.Attribute) else getattr(node, "value", "")
-    return name in ("raises", "suppress", "warns") or (isinstance(name, str) and name.startswith("assert"))
+    return name if isinstance(name, str) else ""
 
 
 def _bind_as(m: Machine, item_: cst.WithItem, value: Value, node: Any) -> None:
@@ -1039,4 +1042,3 @@ _SMALL: dict[type, Callable[[Machine, Any], None]] = {
 for _form, _handler in (("LazyImport", _import), ("LazyImportFrom", _import_from)):
     if hasattr(cst, _form):
         _SMALL[getattr(cst, _form)] = _handler
-_ = UnknownCall

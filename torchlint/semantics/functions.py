@@ -37,7 +37,7 @@ from torchlint.semantics.machine import (
     Activation,
     Machine,
     choice,
-    graph_of,
+    graphs_of,
     join_heaps,
     matters,
     unique,
@@ -151,7 +151,7 @@ def enter(
         arguments = [function.receiver, *arguments]
         given.append(function.receiver)
     if info not in m.relevant and isinstance(info.node, cst.FunctionDef) and not _acts(m, function, given):
-        return Unknown(origin="call", graph=frozenset().union(*(graph_of(a) for a in given)) if given else frozenset())
+        return Unknown(origin="call", graph=graphs_of(given))
     recursive = any(frame.function is info for frame in m.active.frame.stack())
     if m.active.frame.depth >= DEPTH_LIMIT or recursive or m.exhausted:
         m.unknown_call(node, info.name, [*given, *m.free_values(function)])

@@ -82,6 +82,10 @@ class LoopRun:
     breaks: list[State] = field(default_factory=list)
 
 
+# Where the program stands: what following something on the side must leave as it was.
+_POSITION = ("tail", "root", "loops", "runs", "grad", "active", "statement", "suite", "heap")
+
+
 @dataclass(slots=True, eq=False)
 class Machine:
     """Everything that is known while one file is followed."""
@@ -156,17 +160,7 @@ class Machine:
     @contextmanager
     def detached(self) -> Iterator[None]:
         """Evaluates without telling: events in here belong to no root, paths go on as before."""
-        saved = (
-            self.tail,
-            self.root,
-            self.loops,
-            self.runs,
-            self.grad,
-            self.active,
-            self.statement,
-            self.suite,
-            self.heap,
-        )
+        saved = [(name, getattr(self, name)) for name in _POSITION]
         entry = Join(Site(None, None, None), self.active.frame)
         self.root = Root(entry, self.active.frame)
         self.tail, self.loops, self.runs = [entry], (), []
@@ -176,17 +170,8 @@ class Machine:
             yield
         finally:
             self.quiet -= 1
-            (
-                self.tail,
-                self.root,
-                self.loops,
-                self.runs,
-                self.grad,
-                self.active,
-                self.statement,
-                self.suite,
-                self.heap,
-            ) = saved
+            for name, value in saved:
+                setattr(self, name, value)
 
     # ---- paths
 
@@ -463,6 +448,11 @@ def graph_of(value: Value | None, depth: int = 0) -> frozenset[Value]:
                 found |= graph_of(part, depth + 1)
             return frozenset(found)
     return frozenset()
+
+
+def graphs_of(values: Iterable[Value]) -> frozenset[Value]:
+    """The modules and parameters that a backward pass from any of `values` reaches."""
+    return frozenset[Value]().union(*map(graph_of, values))
 
 
 def parts_of(value: Value) -> list[Value]:

@@ -100,11 +100,6 @@ def is_function(node: Any) -> bool:
     return isinstance(node, cst.FunctionDef)
 
 
-def is_one_line(block: Any) -> bool:
-    """True for a body that stands behind its colon."""
-    return isinstance(block, cst.SimpleStatementSuite)
-
-
 def is_expression(node: Any) -> bool:
     return isinstance(node, cst.BaseExpression)
 

@@ -183,11 +183,9 @@ def _function(node: cst.FunctionDef, scope: _Scope, found: Outline, stack: list[
         owner=scope.info if isinstance(scope.info, ClassInfo) else None,
         parameters=tuple(p.name.value for p in named),
         required=tuple(p.name.value for p in named if p.default is None),
-        is_async=node.asynchronous is not None,
         node=node,
         outer=scope.info if isinstance(scope.info, FunctionInfo) else None,
         head=Site(node.name, node, None),
-        variadic=isinstance(params.star_arg, cst.Param) or params.star_kwarg is not None,
     )
     found.functions[id(node)] = info
     if info.owner is not None:
