@@ -324,7 +324,7 @@ class TestPages:
             "default": True,
             "preview": False,
             "fix": None,
-            "proof": False,
+            "proof": None,
             "summary": "Flags `elder()`.",
             "since": "2.0",
             "until": "2.4",

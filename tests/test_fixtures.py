@@ -27,7 +27,7 @@ from torchlint.source import Source
 
 ROOT = Path(__file__).resolve().parents[1] / "fixtures"
 KINDS = ("bad", "good", "lapse")
-LEAST = {"bad": 4, "good": 6}
+LEAST = {"bad": 3, "good": 4}
 RULES = registry.load()
 
 _EXPECT = re.compile(r"#\s*(expect|lapse):\s*(?P<names>[a-z][a-z-]*(?:\s*,\s*[a-z][a-z-]*)*)")

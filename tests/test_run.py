@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ import toys
 from torchlint import registry, run, selection
 from torchlint.config import Config
 from torchlint.diagnostic import Diagnostic
+from torchlint.rule import Facts, Finding
 from torchlint.run import Plan, Record, Report
 from torchlint.source import Source
 
@@ -233,3 +236,18 @@ def test_findings_of_all_files_are_in_one_order(tmp_path: Path, monkeypatch: pyt
         ("b.py", 1),
         ("b.py", 2),
     ]
+
+
+@pytest.mark.parametrize(("target", "rows"), [("", [1, 3]), ("2.5", [1, 2]), ("2.6.1", [1, 3])])
+def test_a_finding_can_hold_for_some_versions_of_torch(
+    monkeypatch: pytest.MonkeyPatch, target: str, rows: list[int]
+) -> None:
+    def check(facts: Facts) -> Iterator[Finding]:
+        first, second, third = (site for _, site in facts.sites)  # type: ignore[attr-defined]
+        yield Finding(first, "always", "Always.")
+        yield Finding(second, "once", "Once.", until="2.5")
+        yield Finding(third, "now", "Now.", since="2.6")
+
+    toys.install(monkeypatch, (replace(toys.RULES[0], check=check),))
+    record = run.Worker(plan(target_torch=target)).source(Source("a.py", b"alarm()\nalarm()\nalarm()\n"))
+    assert [one.span.row for one in record.findings] == rows

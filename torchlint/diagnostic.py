@@ -98,6 +98,8 @@ class Diagnostic:
     fix: Remedy | None = None
     statement_row: int = 0  # first row of the statement, where a suppression alone above it counts
     statement_end_row: int = 0  # last row, where a trailing one counts
+    since: str = ""  # first torch version that it holds for, empty: any
+    until: str = ""  # last one
 
     @property
     def key(self) -> tuple[str, int, int, int, str, str]:

@@ -171,6 +171,8 @@ def _diagnostic(source: Source, starts: list[int], rule: Rule, finding: Finding,
         fix=fix,
         statement_row=first,
         statement_end_row=last,
+        since=finding.since,
+        until=finding.until,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torchlint import builtin, registry
+from torchlint import builtin, proofs, registry
 from torchlint.config import READERS, Config, key
 from torchlint.rule import HEADINGS, Rule
 
@@ -41,6 +41,7 @@ def _page(rule: Rule) -> dict[str, Any]:
 
 
 def _entry(rule: Rule) -> dict[str, Any]:
+    proof = proofs.recorded().get(rule.name)
     return {
         "name": rule.name,
         "group": rule.group.value,
@@ -48,7 +49,7 @@ def _entry(rule: Rule) -> dict[str, Any]:
         "default": rule.group.default and not rule.preview,
         "preview": rule.preview,
         "fix": rule.fixable or None,
-        "proof": rule.probe is not None,
+        "proof": dataclasses.asdict(proof) if proof is not None else None,
         "summary": rule.page.summary,
         "since": rule.since or None,
         "until": rule.until or None,
@@ -61,6 +62,12 @@ def _markdown(page: dict[str, Any]) -> str:
         fix = f"fix: {page['fix']}" if page["fix"] else "no fix"
         level = "" if page["default"] else ", off by default"
         lines += [f"*{page['group']}, {page['severity']}{level}; {fix}*", ""]
+        if page["proof"]:
+            proof = proofs.Proof(**page["proof"])
+            told = (
+                f"{proof.what}: {proof.harm}, healthy {proofs.figure(proof.good)}; torch {proof.torch}, {proof.device}"
+            )
+            lines += [f"*confirmed: {told}*", ""]
     for heading in HEADINGS:
         if heading in page["sections"]:
             lines += [f"## {heading}", "", page["sections"][heading], ""]
@@ -84,10 +91,7 @@ def rules(as_json: bool) -> str:
     if as_json:
         return json.dumps([_entry(rule) for rule in known], indent=2, ensure_ascii=False) + "\n"
     head = ("RULE", "GROUP", "FIX", "PROOF", "")
-    rows = [
-        (rule.name, rule.group.value, rule.fixable or "-", "yes" if rule.probe else "-", rule.page.summary)
-        for rule in known
-    ]
+    rows = [(rule.name, _group(rule), rule.fixable or "-", _proof(rule), rule.page.summary) for rule in known]
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(4)]
     left = sum(widths) + 8
     # Off a terminal every rule keeps to one line, for grep.
@@ -99,6 +103,18 @@ def rules(as_json: bool) -> str:
         lines.append(f"{start}  {pieces[0] if pieces else ''}".rstrip())
         lines.extend(" " * left + piece for piece in pieces[1:])
     return "".join(f"{line}\n" for line in lines)
+
+
+def _group(rule: Rule) -> str:
+    return f"{rule.group.value} (preview)" if rule.preview else rule.group.value
+
+
+def _proof(rule: Rule) -> str:
+    """`confirmed: 2, healthy 1 (torch 2.13.0)`."""
+    proof = proofs.recorded().get(rule.name)
+    if proof is None:
+        return "-"
+    return f"confirmed: {proof.harm}, healthy {proofs.figure(proof.good)} (torch {proof.torch.partition('+')[0]})"
 
 
 def config(settings: Config, as_json: bool) -> str:

@@ -153,6 +153,8 @@ class Finding:
     consequence: str  # what it does to the training, one sentence
     related: tuple[tuple[str, Site], ...] = ()
     fix: Fix | None = None
+    since: str = ""  # first torch version that it holds for, where that is not the whole rule's
+    until: str = ""  # last one
 
 
 HEADINGS = ("What it finds", "Why it hurts", "Example", "Fix and its safety", "Known limits", "Proof", "References")

@@ -16,7 +16,7 @@ from pathlib import Path
 from torchlint import builtin, engine, registry, suppress
 from torchlint.config import Config
 from torchlint.diagnostic import Diagnostic, Safety, Severity
-from torchlint.selection import PerFile, Selection
+from torchlint.selection import PerFile, Selection, applies
 from torchlint.source import Source, SourceError
 from torchlint.text import line_starts
 
@@ -204,7 +204,9 @@ class Worker:
         ran = frozenset(rule.name for rule in rules)
 
         def lint(one: Source) -> list[Diagnostic]:
-            found = suppress.apply(one, engine.analyse(one, rules), self.known, ran, codes)
+            target = self.plan.config.target_torch
+            holding = [d for d in engine.analyse(one, rules) if applies(d.since, d.until, target)]
+            found = suppress.apply(one, holding, self.known, ran, codes)
             return [self.per_file.loudness(d) for d in found]
 
         found = lint(source)

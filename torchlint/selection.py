@@ -58,10 +58,11 @@ def resolve(config: Config, rules: Sequence[Rule]) -> Selection:
             codes.discard(rule.name)
             if rule.name in selected:
                 notices.append(f"{rule.name} is in preview and does not run; add --preview")
-        if rule.name in codes and not _applies(rule, config.target_torch):
+        if rule.name in codes and not applies(rule.since, rule.until, config.target_torch):
             codes.discard(rule.name)
             if rule.name in selected:
-                notices.append(f"{rule.name} does not apply to torch {config.target_torch} and does not run")
+                version = config.target_torch or "of today (set target-torch for an older one)"
+                notices.append(f"{rule.name} does not apply to torch {version} and does not run")
 
     severity: dict[str, Severity] = {}
     for code in sorted(codes):
@@ -80,18 +81,21 @@ def _expand(names: Iterable[str], groups: Mapping[str, str]) -> frozenset[str]:
     return frozenset(code for code, group in groups.items() if names & {code, group, ALL})
 
 
-def _applies(rule: Rule, target: str) -> bool:
-    """Whether a rule has something to say about the torch version `target`; empty: any."""
+def applies(since: str, until: str, target: str) -> bool:
+    """Whether what holds from torch `since` to `until` (empty: without a bound) holds for the version `target`.
+
+    Where no target is set the code is for the torch of today: what ended with an older one is past.
+    """
     if not target:
-        return True
+        return not until
     version = _numbers(target)
-    if rule.since and version < _numbers(rule.since):
+    if since and version < _numbers(since):
         return False
-    return not rule.until or version[: len(_numbers(rule.until))] <= _numbers(rule.until)
+    return not until or version[: len(_numbers(until))] <= _numbers(until)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
+    return tuple(int(part) for part in version.partition("+")[0].split(".") if part.isdigit())
 
 
 class PerFile:

@@ -16,6 +16,7 @@ from torchlint.confirm.harness import Machine
 from torchlint.confirm.probe import Outcome
 from torchlint.confirm.proof import EXPECTED, Story, Trial
 from torchlint.confirm.result import Result
+from torchlint.proofs import figure
 
 
 def table(stories: Sequence[Story]) -> Table:
@@ -49,12 +50,8 @@ def number(trials: Sequence[Trial]) -> str:
     values = [trial.verdict.measurement.value for trial in trials if trial.verdict.measurement is not None]
     if not values:
         return "none"
-    least, most = _figure(min(values)), _figure(max(values))
+    least, most = figure(min(values)), figure(max(values))
     return least if least == most else f"{least} to {most}"
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
 
 
 def text(stories: Sequence[Story], machine: Machine, seconds: float, console: Console) -> None:
@@ -185,18 +182,18 @@ def _verdict_table(result: Result, compared: bool) -> Table:
     table.add_column("healthy", justify="right", no_wrap=True)
     for one in result.verdicts:
         found = one.number
-        fixed = [_figure(one.fixed.value) if one.fixed is not None else "-"] if compared else []
+        fixed = [figure(one.fixed.value) if one.fixed is not None else "-"] if compared else []
         table.add_row(
             str(one.spot),
             one.code,
             Text(_WORDS[one.outcome], _STYLES[one.outcome]),
             found.measure if found is not None else "",
-            _figure(found.value) if found is not None else "-",
+            figure(found.value) if found is not None else "-",
             *fixed,
-            _figure(found.expected) if found is not None else "-",
+            figure(found.expected) if found is not None else "-",
         )
     for seen in result.runtime_only:
-        numbers = [_figure(seen.number.value), *(["-"] if compared else []), _figure(seen.number.expected)]
+        numbers = [figure(seen.number.value), *(["-"] if compared else []), figure(seen.number.expected)]
         verdict = Text("seen in the run", _STYLES[Outcome.CONFIRMED])
         table.add_row(str(seen.spot), seen.code, verdict, seen.number.measure, *numbers)
     return table
