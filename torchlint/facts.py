@@ -31,6 +31,7 @@ class Site:
     suite: Any
     function: FunctionInfo | None = None  # what it stands in
     one_round: bool = False  # under a test such as `epoch == last`, which may hold in one round of the loop only
+    periods: tuple[Any, ...] = ()  # the tests of a remainder it stands under, `(i + 1) % n == 0`, outermost first
 
     def same_suite(self, other: Site) -> bool:
         """True when both statements stand in one block, so that neither can run without the other being tried."""
@@ -211,6 +212,7 @@ class Unknown(Value):
     graph: frozenset[Value] = frozenset()
     device: Device | None = None
     holds: bool = False  # was handed a model or an optimizer, or one was taken from it: may act on it
+    scaler: Value | None = None  # a loss that this GradScaler has scaled
 
 
 @dataclass(slots=True, eq=False)
@@ -327,7 +329,23 @@ class Loader(Value):
 
 @dataclass(slots=True, eq=False)
 class Scaler(Value):
-    """A GradScaler."""
+    """A GradScaler; `enabled` None: the program decides that at run time."""
+
+    enabled: bool | None = True
+    evidence: Evidence = Evidence.MADE
+
+
+@dataclass(slots=True, eq=False)
+class Autocast(Value):
+    """`torch.autocast(...)`: the device and the dtype it names, where they are certain.
+
+    `device` is "" when the program chooses it at run time. `dtype` is "float16" or "bfloat16", also where it is the
+    device's default; "" when unknown. `enabled` None: the program decides that at run time.
+    """
+
+    device: str = ""
+    dtype: str = ""
+    enabled: bool | None = True
 
 
 @dataclass(slots=True, eq=False)
@@ -357,6 +375,8 @@ class Tensor(Value):
     factory: str = ""  # which factory that was: "torch.randn"
     certain: bool = True  # certainly one tensor, not a tuple or a library's own type
     parameter: bool = False  # an nn.Parameter
+    scaler: Value | None = None  # a loss that this GradScaler has scaled
+    mean: bool = False  # certainly a mean over a batch, and not divided or weighted since
     data: Site | None = None  # what an nn.Parameter was made from
 
 
@@ -446,6 +466,7 @@ class Forward(Event):
     device: Device | None = None  # where the module is known to be
     spelling: str = ""  # how the module is written here
     argument_sites: list[Site] = field(default_factory=list)
+    autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
 
 
 @dataclass(slots=True, eq=False)
@@ -454,6 +475,13 @@ class Backward(Event):
 
     loss: Value | None = None
     roots: frozenset[Value] | None = None
+    autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
+
+    @property
+    def scaler(self) -> Value | None:
+        """The GradScaler that has scaled the loss, where it certainly has."""
+        found = [getattr(one, "scaler", None) for one in self.loss.options()] if self.loss is not None else []
+        return found[0] if found and all(one is found[0] for one in found) else None
 
 
 @dataclass(slots=True, eq=False)
@@ -466,6 +494,7 @@ class OptimizerStep(Event):
     optimizer: Value = field(default_factory=Value)
     closure: bool = False
     scaled: bool = False  # through a GradScaler or another wrapper
+    scaler: Value | None = None  # that GradScaler, where it is certainly one
     spelling: str = ""  # how the optimizer is written here; empty when it is no plain name or attribute
     receiver: Site | None = None  # the expression it is called on
 
@@ -481,6 +510,33 @@ class ZeroGrad(Event):
     """Gradients are cleared: of an optimizer's parameters, a module's, a parameter's (`p.grad = None`)."""
 
     target: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class GradientsClipped(Event):
+    """`torch.nn.utils.clip_grad_norm_(...)` or `clip_grad_value_(...)`.
+
+    `parameters` None: nothing is known of whose gradients they are. An infinite limit only measures them.
+    """
+
+    parameters: Parameters | None = None
+    given: Value | None = None  # the parameters as they are given
+    limit: float | None = None  # None: unknown
+
+
+@dataclass(slots=True, eq=False)
+class Unscaled(Event):
+    """`scaler.unscale_(optimizer)`."""
+
+    scaler: Value = field(default_factory=Value)
+    optimizer: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class ScalerUpdated(Event):
+    """`scaler.update()`."""
+
+    scaler: Value = field(default_factory=Value)
 
 
 @dataclass(slots=True, eq=False)

@@ -12,6 +12,7 @@ import libcst as cst
 from torchlint.facts import (
     Api,
     AttributeSet,
+    Autocast,
     Backward,
     Choice,
     Class,
@@ -26,6 +27,7 @@ from torchlint.facts import (
     FunctionInfo,
     Grad,
     GradContext,
+    GradientsClipped,
     GradientUsed,
     GradSwitched,
     Instance,
@@ -43,11 +45,13 @@ from torchlint.facts import (
     ParamGroupAdded,
     Saved,
     Scaler,
+    ScalerUpdated,
     Scheduler,
     SchedulerStep,
     SuperInit,
     Tensor,
     Unknown,
+    Unscaled,
     Value,
     ZeroGrad,
     only,
@@ -272,7 +276,14 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
     graph: frozenset[Value] = graphs_of(inputs)
     if isinstance(one, Module) and words.is_loss_api(one.api):
         result = combine(m, node, inputs, "ctc_loss" if one.api.endswith("CTCLoss") else "loss")
-        return Tensor(site=m.site(node), made_by="loss", graph=graph, device=getattr(result, "device", None), rank=None)
+        return Tensor(
+            site=m.site(node),
+            made_by="loss",
+            graph=graph,
+            device=getattr(result, "device", None),
+            rank=None,
+            mean=_averages(one.keywords, len(one.arguments) > 1),
+        )
     graph |= frozenset(module.options())
     if m.grad is Grad.OFF:
         graph = frozenset()
@@ -297,6 +308,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
             device=device,
             spelling=plain_spelling(func),
             argument_sites=[m.site(n) for n in arguments.nodes],
+            autocast=m.autocast,
         )
     )
     return output
@@ -718,19 +730,64 @@ def _optimizer_method(m: Machine, node: cst.Call, receiver: Value, name: str, ar
     return _unknown(m, node, receiver, arguments, name=name)
 
 
-def _scaler_method(m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments) -> Value:
+def _averages(keywords: dict[str, Value], more: bool) -> bool:
+    """True when a loss, by its arguments, is the mean over the batch."""
+    if more or keywords.keys() & {"size_average", "reduce"} or any(key.startswith("*") for key in keywords):
+        return False
+    reduction = keywords.get("reduction")
+    one = settled(reduction) if reduction is not None else Literal(value="mean")
+    return isinstance(one, Literal) and one.value == "mean"
+
+
+def _scaler_method(m: Machine, node: cst.Call, receiver: Scaler, name: str, arguments: Arguments) -> Value:
+    first = arguments.positional[0] if arguments.positional else Unknown(origin="call")
     match name:
         case "scale":
-            return arguments.positional[0] if arguments.positional else Unknown(origin="call")
+            return choice([_scaled(m, node, one, receiver) for one in first.options()])
         case "step" if arguments.positional:
             text = plain_spelling(arguments.nodes[0])
-            m.emit(OptimizerStep(*m.at(node), optimizer=arguments.positional[0], scaled=True, spelling=text))
+            optimizer = _as_optimizer(m, first)
+            m.emit(OptimizerStep(*m.at(node), optimizer=optimizer, scaled=True, scaler=receiver, spelling=text))
+        case "unscale_":
+            m.emit(Unscaled(*m.at(node), scaler=receiver, optimizer=_as_optimizer(m, first)))
+        case "update":
+            m.emit(ScalerUpdated(*m.at(node), scaler=receiver))
     return Unknown(origin="call")
+
+
+def _scaled(m: Machine, node: cst.Call, loss: Value, scaler: Scaler) -> Value:
+    match loss:
+        case Tensor():
+            scaled: Tensor | Unknown = _like(m, node, loss, "scale")
+            assert isinstance(scaled, Tensor)
+            scaled.mean = loss.mean
+        case Unknown():
+            scaled = Unknown(
+                name=loss.name,
+                site=m.site(node),
+                origin=loss.origin,
+                graph=loss.graph,
+                device=loss.device,
+                holds=loss.holds,
+                holders=list(loss.holders),
+            )
+        case _:
+            return loss
+    scaled.scaler = scaler if scaler.enabled is not False else None
+    return scaled
+
+
+def _as_optimizer(m: Machine, value: Value) -> Value:
+    """What a GradScaler is to step or unscale: an optimizer, where its name says so and nothing else is known of it."""
+    one = only(value)
+    if isinstance(one, Unknown) and words.named_like_optimizer(one.name):
+        return promote(m, one, Optimizer(name=one.name, evidence=Evidence.NAME))
+    return value
 
 
 def _backward(m: Machine, node: Any, loss: Value | None) -> None:
     roots = graph_of(loss)
-    m.emit(Backward(*m.at(node), loss=loss, roots=roots or None))
+    m.emit(Backward(*m.at(node), loss=loss, roots=roots or None, autocast=m.autocast))
 
 
 def _like(m: Machine, node: Any, tensor: Tensor, made_by: str) -> Tensor:
@@ -836,9 +893,11 @@ def _tensor_method(
     result.rank = receiver.rank + 1 if name == "unsqueeze" and receiver.rank is not None else receiver.rank
     if name in _REDUCING:
         result.rank = 0 if not given else None
+    result.mean = (name == "mean" and not given) or (receiver.mean and name in _SAME_NUMBER)
     return result
 
 
+_SAME_NUMBER = frozenset({"mean", "sum", "squeeze", "view", "reshape", "clone", "contiguous", "requires_grad_"})
 _REDUCING = frozenset({"sum", "mean", "max", "min", "norm", "std", "prod", "var", "any", "all", "squeeze"})
 
 
@@ -1027,6 +1086,9 @@ def _typed_by_use(m: Machine, receiver: Unknown, name: str, arguments: Arguments
         return None
     if name == "step" and words.named_like_optimizer(receiver.name) and len(arguments.all()) <= 1:
         return promote(m, receiver, Optimizer(name=receiver.name, evidence=Evidence.NAME))
+    alone = len(arguments.positional) == 1 == len(arguments.all())
+    if name in ("scale", "unscale_") and alone and words.named_like_scaler(receiver.name):
+        return promote(m, receiver, Scaler(name=receiver.name, enabled=None, evidence=Evidence.NAME))
     if name in ("parameters", "named_parameters") or (name in ("eval", "train") and _mode_call(name, arguments)):
         return (
             promote(m, receiver, Module(name=receiver.name, evidence=Evidence.USE, fresh=False))
@@ -1354,8 +1416,24 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
         case "torch.utils.data.random_split":
             part = arguments.get(0, "dataset") or Unknown(origin="call")
             return Collection(kind="list", items=[part], open=True)
-        case "torch.amp.GradScaler":
-            return Scaler(site=m.site(node))
+        case _ if path in words.GRAD_SCALERS:
+            return Scaler(site=m.site(node), enabled=_enabled(arguments))
+        case _ if path in words.AUTOCASTS:
+            return _autocast(path, arguments)
+        case _ if path in words.CLIPPING:
+            given = arguments.get(0, "parameters")
+            limit = settled(arguments.get(1, "clip_value" if last == "clip_grad_value_" else "max_norm"))
+            m.emit(
+                GradientsClipped(
+                    *m.at(node),
+                    parameters=parameters_from(m, given),
+                    given=given,
+                    limit=float(limit.value)
+                    if isinstance(limit, Literal) and isinstance(limit.value, (int, float))
+                    else None,
+                )
+            )
+            return Unknown(origin="number")
         case "torch.device":
             given = arguments.get(0, "type")
             known = as_device(given) if given is not None else None
@@ -1416,6 +1494,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
         if isinstance(result, Tensor):
             result.made_by = path
             result.rank = 0 if functional else result.rank
+            result.mean = functional and _averages(arguments.keywords, arguments.starred)
             return result
         return Tensor(
             site=m.site(node),
@@ -1510,6 +1589,36 @@ _ONE_TENSOR = frozenset(
         "multinomial",
     }
 )
+
+
+def _enabled(arguments: Arguments) -> bool | None:
+    """What `enabled=` says, which is True when nothing does; the one boolean among the positional arguments is it."""
+    if arguments.starred:
+        return None
+    given = arguments.keywords.get("enabled") or next(
+        (a for a in arguments.positional if isinstance(getattr(settled(a), "value", None), bool)), None
+    )
+    one = settled(given) if given is not None else Literal(value=True)
+    return bool(one.value) if isinstance(one, Literal) else None
+
+
+def _autocast(path: str, arguments: Arguments) -> Autocast:
+    """`torch.autocast(device_type, dtype)`, or `torch.cuda.amp.autocast(enabled, dtype)`."""
+    device = words.AUTOCASTS[path]
+    if not device:
+        given = arguments.get(0, "device_type")
+        known = as_device(given) if given is not None else None
+        device = known.kind if known is not None and known.kind not in ("open", "tensor") else ""
+    dtype = arguments.get(1, "dtype")
+    enabled = _enabled(arguments)
+    if words.AUTOCASTS[path] and arguments.positional and not isinstance(settled(arguments.positional[0]), Literal):
+        enabled = None  # `autocast(use_amp)`
+    one = settled(dtype)
+    if dtype is None:
+        half = words.AUTOCAST_DEFAULTS.get(device, "") if not arguments.starred else ""
+    else:
+        half = words.HALVES.get(one.path, "") if isinstance(one, Api) else ""
+    return Autocast(device=device, dtype=half, enabled=enabled)
 
 
 def _parameter(m: Machine, node: cst.Call, arguments: Arguments, trainable: bool) -> Value:

@@ -313,7 +313,30 @@ def _binary(m: Machine, node: cst.BinaryOperation) -> Value:
             from torchlint.semantics.calls import parameters_from
 
             return parameters_from(m, Collection(kind="chain", items=[left, right]))
-    return combine(m, node, [left, right], type(node.operator).__name__)
+    result = combine(m, node, [left, right], type(node.operator).__name__)
+    if isinstance(node.operator, (cst.Add, cst.Subtract)):
+        sums(result, left, right)
+    elif isinstance(node.operator, cst.Modulo) and isinstance(result, Unknown) and not _is_text(left):
+        result.origin = "remainder"
+    return result
+
+
+def _is_text(value: Value) -> bool:
+    one = only(value)
+    return (isinstance(one, Literal) and isinstance(one.value, str)) or (
+        isinstance(one, Unknown) and one.origin == "string"
+    )
+
+
+def remainder(value: Value | None) -> bool:
+    """True for a test of a remainder, alone or with others: what stands under it happens every few rounds."""
+    return value is not None and any(isinstance(o, Unknown) and o.origin == "remainder" for o in value.options())
+
+
+def sums(result: Value, *parts: Value) -> None:
+    """A sum with the mean over a batch in it is as large as one."""
+    if isinstance(result, Tensor):
+        result.mean = any(isinstance(t := only(part), Tensor) and t.mean for part in parts)
 
 
 def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Value:
@@ -392,7 +415,9 @@ def _unary(m: Machine, node: cst.UnaryOperation) -> Value:
     value = ev(m, node.expression)
     if isinstance(node.operator, cst.Not):
         outcome = truth(value)
-        return Unknown(origin="operation") if outcome is None else Literal(value=not outcome)
+        if outcome is None:
+            return Unknown(origin="remainder" if remainder(value) else "operation")
+        return Literal(value=not outcome)
     if isinstance(only(value), Tensor):
         return combine(m, node, [value], "unary")
     one = settled(value)
@@ -429,7 +454,7 @@ def _comparison(m: Machine, node: cst.Comparison) -> Value:
             if isinstance(result, Tensor):
                 result.graph = frozenset()
             return result
-    return Unknown(origin="comparison")
+    return Unknown(origin="remainder" if any(map(remainder, values)) else "comparison")
 
 
 _ELEMENTWISE = (cst.LessThan, cst.GreaterThan, cst.LessThanEqual, cst.GreaterThanEqual, cst.Equal, cst.NotEqual)
@@ -690,7 +715,8 @@ for _form, _handler in (("TemplatedString", _formatted), ("StarredDictComp", _co
 
 
 def decided(m: Machine, node: Any) -> bool | None:
-    """Evaluates a test and says what it certainly is."""
+    """Evaluates a test and says what it certainly is; what it was worth stays in `m.tested`."""
+    m.tested = None
     match node:
         case cst.Name(value="True"):
             return True
@@ -703,5 +729,5 @@ def decided(m: Machine, node: Any) -> bool | None:
         case cst.UnaryOperation(operator=cst.Not(), expression=inner):
             outcome = decided(m, inner)
             return None if outcome is None else not outcome
-    value = ev(m, node)
+    m.tested = value = ev(m, node)
     return truth(value) if _prunable(m) else None

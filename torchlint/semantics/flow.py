@@ -11,6 +11,7 @@ import libcst as cst
 from torchlint.facts import (
     Api,
     AttributeSet,
+    Autocast,
     Choice,
     Class,
     Collection,
@@ -38,7 +39,17 @@ from torchlint.facts import (
     only,
     possibly,
 )
-from torchlint.semantics.expressions import INDEXED, attribute, combine, decided, device_of, ev, item
+from torchlint.semantics.expressions import (
+    INDEXED,
+    attribute,
+    combine,
+    decided,
+    device_of,
+    ev,
+    item,
+    remainder,
+    sums,
+)
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import (
     Heap,
@@ -61,7 +72,7 @@ from torchlint.semantics.walk import assigned_names, children
 
 def run_block(m: Machine, block: Any) -> None:
     """Runs the statements of a suite, as far as a path leads."""
-    saved = (m.statement, m.suite)
+    saved, periods = (m.statement, m.suite), m.periods
     for statement in block.body:
         if m.dead:
             break
@@ -75,6 +86,7 @@ def run_block(m: Machine, block: Any) -> None:
         if handler is not None:
             handler(m, statement)
     m.statement, m.suite = saved
+    m.periods = periods
 
 
 def _line(m: Machine, node: cst.SimpleStatementLine) -> None:
@@ -137,6 +149,8 @@ def _augmented(m: Machine, node: cst.AugAssign) -> None:
         m.emit(ZeroGrad(*m.at(node), target=left))  # `p.grad *= 0`
         return
     result = combine(m, node, [left, right], "in-place")
+    if isinstance(node.operator, (cst.AddAssign, cst.SubtractAssign)):
+        sums(result, left, right)
     if isinstance(node.target, cst.Name):
         bind_name(m, node.target.value, result)
     elif isinstance(node.target, cst.Attribute) and isinstance(one, Literal):
@@ -456,10 +470,13 @@ def _if(m: Machine, node: cst.If) -> None:
     ends: list[State] = []
     grads: list[Grad] = []
     rest: Any = node
+    periods, leaves = m.periods, False
     while isinstance(rest, cst.If):
         outcome = decided(m, rest.test)
         if m.dead:
             break
+        if outcome is None and remainder(m.tested):
+            m.periods = (*m.periods, rest.test)
         if outcome is True:
             run_block(m, rest.body)
             break
@@ -470,6 +487,7 @@ def _if(m: Machine, node: cst.If) -> None:
             around, m.one_round = m.one_round, m.one_round or _one_round(rest.test)
             run_block(m, rest.body)
             m.one_round = around
+            leaves = leaves or (m.dead and m.periods != periods)
             if not m.dead:
                 ends.append((m.active.locals, m.heap, m.tail))
                 grads.append(m.grad)
@@ -481,6 +499,8 @@ def _if(m: Machine, node: cst.If) -> None:
             m.forks += 1
             run_block(m, rest.body)
             m.forks -= 1
+    if not leaves:  # what comes after `if (i + 1) % n: continue` stands under that test too
+        m.periods = periods
     if not ends:
         return
     if not m.dead:
@@ -822,8 +842,12 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
             _run_context_manager(m, manager, expression, inside)
             return
     value = ev(m, expression)
-    saved, default = m.grad, m.default_device
+    saved, default, autocast = m.grad, m.default_device, m.autocast
     one = only(value)
+    if isinstance(one, Autocast):
+        m.autocast = one
+    elif possibly(value, Autocast):
+        m.autocast = Autocast(enabled=None)
     bound = value
     if isinstance(one, Device):
         m.default_device = one
@@ -840,7 +864,7 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
     _with_items(m, node, rest)
     if isinstance(one, (Unknown, Instance)) and (matters(one) or _left(m, marks)):
         _clean_up(m, marks, m.active.locals, lambda: _leave(m, one, expression))
-    m.grad, m.default_device = saved, default
+    m.grad, m.default_device, m.autocast = saved, default, autocast
 
 
 def _entered(m: Machine, manager: Unknown | Instance, node: Any) -> Value:

@@ -16,6 +16,7 @@ import libcst as cst
 
 from torchlint.facts import (
     Api,
+    Autocast,
     Choice,
     ClassInfo,
     Collection,
@@ -34,6 +35,7 @@ from torchlint.facts import (
     Optimizer,
     Parameters,
     Root,
+    Scaler,
     Site,
     Tensor,
     Unknown,
@@ -123,6 +125,9 @@ class Machine:
     expects_error: bool = False  # inside `with pytest.raises(...)` and its like
     placed: set[Value] = field(default_factory=set)  # what has been on a known device at some time
     default_device: Device | None = None  # of a `with torch.device(...)` around
+    autocast: Autocast | None = None  # the innermost region of mixed precision around
+    periods: tuple[Any, ...] = ()  # the tests of a remainder around, outermost first
+    tested: Value | None = None  # what the last test was worth
     closures: dict[Value, Activation] = field(default_factory=dict)  # where a nested function was defined
     relevant: frozenset[FunctionInfo] = frozenset()  # functions worth following into, whatever they are given
     decorations: dict[FunctionInfo, Decoration] = field(default_factory=dict)
@@ -130,7 +135,7 @@ class Machine:
     # ---- places and events
 
     def site(self, node: Any) -> Site:
-        return Site(node, self.statement, self.suite, self.active.info, self.one_round)
+        return Site(node, self.statement, self.suite, self.active.info, self.one_round, self.periods)
 
     def at(self, node: Any) -> tuple[Site, Frame, tuple[Loop, ...], Grad]:
         """The first fields of an event that happens at `node` now."""
@@ -302,7 +307,7 @@ def matters(value: Value, depth: int = 0) -> bool:
         return True
     for one in value.options():
         match one:
-            case Module() | Optimizer() | Parameters() | Instance() | Function():
+            case Module() | Optimizer() | Parameters() | Instance() | Function() | Scaler():
                 return True
             case Unknown(holds=True):
                 return True

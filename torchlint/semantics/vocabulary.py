@@ -16,9 +16,10 @@ _ALIASES = (
     ("torch.autograd.enable_grad", "torch.enable_grad"),
     ("torch.autograd.set_grad_enabled", "torch.set_grad_enabled"),
     ("torch.autograd.inference_mode", "torch.inference_mode"),
-    ("torch.cuda.amp.GradScaler", "torch.amp.GradScaler"),
-    ("torch.cuda.amp.grad_scaler.GradScaler", "torch.amp.GradScaler"),
-    ("torch.cuda.amp.autocast", "torch.amp.autocast"),
+    ("torch.cuda.amp.grad_scaler.", "torch.cuda.amp."),
+    ("torch.cuda.amp.autocast_mode.", "torch.cuda.amp."),
+    ("torch.amp.grad_scaler.", "torch.amp."),
+    ("torch.amp.autocast_mode.", "torch.amp."),
     ("torch.autocast", "torch.amp.autocast"),
     ("torch.nn.parallel.distributed.", "torch.nn.parallel."),
     ("torch.nn.utils.clip_grad.", "torch.nn.utils."),
@@ -258,6 +259,17 @@ TENSOR_HINTS = TENSOR_ONLY | frozenset(
 
 # ----------------------------------------------------------------------------------------------------------- contexts
 
+GRAD_SCALERS = frozenset({"torch.amp.GradScaler", "torch.cuda.amp.GradScaler", "torch.cpu.amp.GradScaler"})
+# The device that each form of autocast is for; "" where an argument says it.
+AUTOCASTS = {"torch.amp.autocast": "", "torch.cuda.amp.autocast": "cuda", "torch.cpu.amp.autocast": "cpu"}
+AUTOCAST_DEFAULTS = {"cuda": "float16", "cpu": "bfloat16", "mps": "float16", "xpu": "float16"}
+HALVES = {"torch.float16": "float16", "torch.half": "float16", "torch.bfloat16": "bfloat16"}
+CLIPPING = frozenset(
+    """
+    torch.nn.utils.clip_grad_norm_ torch.nn.utils.clip_grad_norm torch.nn.utils.clip_grad_value_
+    torch.nn.utils.clip_grads_with_norm_
+    """.split()
+)
 NO_GRAD = frozenset({"torch.no_grad", "torch.inference_mode"})
 ENABLE_GRAD = frozenset({"torch.enable_grad"})
 SET_GRAD = frozenset({"torch.set_grad_enabled"})
@@ -383,6 +395,10 @@ def named_like_model(name: str) -> bool:
         or last.endswith(("_model", "_net", "_network", "_classifier"))
         or last.startswith("model_")
     )
+
+
+def named_like_scaler(name: str) -> bool:
+    return "scaler" in name.rsplit(".", 1)[-1].lower()
 
 
 def named_like_optimizer(name: str) -> bool:
