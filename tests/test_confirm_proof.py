@@ -190,6 +190,18 @@ def test_a_fix_that_does_not_help_is_not_confirmed(
     assert "fixed, seed 0: shows the harm" in capsys.readouterr().out
 
 
+def test_a_rule_about_other_versions_of_torch_is_not_tried(
+    fixtures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bounds = {"missing-zero-grad": {"until": "1.4"}, "whole-model-save": {"since": "1.6"}}
+    rules = {name: replace(rule, **bounds.get(name, {})) for name, rule in registry.by_name().items()}
+    monkeypatch.setattr(registry, "by_name", lambda: rules)
+    assert confirm("missing-zero-grad", "whole-model-save") == 0
+    said = capsys.readouterr()
+    assert "missing-zero-grad is about torch until 1.4; it cannot be proven with 2." in said.err
+    assert "1 of 1 rule confirmed" in said.out
+
+
 def test_one_rule_that_fails_does_not_hide_another(fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (fixtures / "missing_zero_grad/good.py").write_text("", encoding="utf-8")
     assert confirm("missing-zero-grad", "whole-model-save") == 1

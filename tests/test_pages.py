@@ -119,3 +119,17 @@ def test_page_with_an_empty_section_is_refused() -> None:
     )
     with pytest.raises(ValueError, match="lacks Example"):
         Page.read(page, "some-rule")
+
+
+def test_the_list_shows_the_recorded_proof() -> None:
+    rows = CliRunner().invoke(torchlint, ["rules"]).stdout.splitlines()
+    (row,) = (row for row in rows if row.startswith("missing-zero-grad "))
+    assert "confirmed: 2, healthy 1 (torch 2." in row
+    (entry,) = (
+        one
+        for one in json.loads(CliRunner().invoke(torchlint, ["rules", "--output-format", "json"]).stdout)
+        if one["name"] == "missing-zero-grad"
+    )
+    assert entry["proof"]["bad"] == [2, 2]
+    page = CliRunner().invoke(torchlint, ["explain", "missing-zero-grad"]).stdout
+    assert "*confirmed: steps' gradients in .grad: 2, healthy 1; torch 2." in page

@@ -59,7 +59,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "sdpa-dropout-in-eval": ("dropout-ignores-eval",),
     "sigmoid-before-bce-with-logits": ("sigmoid-before-bce-with-logits",),
     "submodule-before-super-init": ("attribute-before-super-init", "missing-super-init"),
-    "torch-load-weights-only": ("unsafe-load",),
+    "torch-load-weights-only": ("unsafe-load", "whole-model-load"),
     "unregistered-buffer": ("unregistered-tensor",),
     "unregistered-module-list": ("modules-in-plain-container",),
     "whole-model-save": ("whole-model-save",),

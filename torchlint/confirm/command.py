@@ -20,6 +20,7 @@ from torchlint.confirm.program import prove
 from torchlint.confirm.proof import Story, tell
 from torchlint.confirm.result import Result
 from torchlint.rule import Rule
+from torchlint.selection import applies
 
 FORMATS = ("text", "json")
 PROGRAM_FORMATS = ("text", "json", "html")
@@ -62,6 +63,7 @@ def confirm(
             Harness(device) as harness,
             Console(stderr=True).status("training") as status,
         ):
+            chosen = _applicable(chosen, harness.machine.torch)
             for story in tell(chosen, harness, range(seed, seed + seeds), Path(scratch), max_steps, timeout):
                 stories.append(story)
                 status.update(f"training: {len(stories)} of {len(chosen)} rules")
@@ -92,6 +94,18 @@ def _chosen(names: Sequence[str]) -> list[Rule]:
         if name not in known:
             raise ConfirmError(f"unknown rule {name!r}{registry.nearest(name, known)}; `torchlint rules` lists them")
     return [rule for name, rule in known.items() if name in names or (not names and rule.probe is not None)]
+
+
+def _applicable(rules: Sequence[Rule], torch: str) -> list[Rule]:
+    """The rules whose pitfall exists in this torch; of the others it is said on standard error."""
+    found = []
+    for rule in rules:
+        if applies(rule.since, rule.until, torch):
+            found.append(rule)
+        else:
+            span = " ".join(filter(None, (rule.since and f"since {rule.since}", rule.until and f"until {rule.until}")))
+            print(f"torchlint: {rule.name} is about torch {span}; it cannot be proven with {torch}", file=sys.stderr)
+    return found
 
 
 def _width() -> int:
