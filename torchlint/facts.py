@@ -213,6 +213,7 @@ class Unknown(Value):
     device: Device | None = None
     holds: bool = False  # was handed a model or an optimizer, or one was taken from it: may act on it
     scaler: Value | None = None  # a loss that this GradScaler has scaled
+    made: Made | None = field(default=None, repr=False)  # as a tensor's
 
 
 @dataclass(slots=True, eq=False)
@@ -229,6 +230,7 @@ class Collection(Value):
     kind: str = "list"
     items: list[Value] = field(default_factory=list)
     open: bool = False
+    grown: tuple[Any, list[Value]] | None = field(default=None, repr=False)  # the suite it last grew in, and by what
 
 
 @dataclass(slots=True, eq=False)
@@ -289,6 +291,7 @@ class Module(Value):
     inner: list[Value] = field(default_factory=list)  # modules it wraps or was built from
     places_inputs: bool = False  # wrapped so that inputs are sent to its device
     fresh: bool = True  # made here, hence in training mode and on the CPU until told otherwise
+    last: list[Value] | None = None  # of a Sequential: the layers that certainly stand at its end, in their order
 
 
 @dataclass(slots=True, eq=False)
@@ -378,6 +381,28 @@ class Tensor(Value):
     scaler: Value | None = None  # a loss that this GradScaler has scaled
     mean: bool = False  # certainly a mean over a batch, and not divided or weighted since
     data: Site | None = None  # what an nn.Parameter was made from
+    made: Made | None = field(default=None, repr=False)  # what it certainly is the result of
+
+
+@dataclass(slots=True, eq=False)
+class Made:
+    """The operation that a tensor certainly is the result of; shape, dtype and device may have changed since.
+
+    `by` says which: "softmax", "log_softmax", "sigmoid", "linear", "conv", "relu", ... (`vocabulary.OPERATIONS`), or
+    "module" for a module of the file, into which `Facts.made` looks.
+    """
+
+    by: str
+    site: Site  # the call
+    of: Value | None = None  # what it was applied to
+    operand: Site | None = None  # that, as it is written in the call
+    module: Value | None = None  # the module that was called, where it was one
+    part: tuple[int | str, ...] = ()  # which part of what it gave back: place in a tuple, key of a dict
+    arguments: list[Value] = field(default_factory=list)  # of a call of a module of the file
+    keywords: dict[str, Value] = field(default_factory=dict)
+    starred: bool = False
+    state: Any = None  # the attributes of all objects at that time; opaque
+    bare: bool = False  # nothing was done to the result since
 
 
 @dataclass(slots=True, eq=False)
@@ -467,6 +492,23 @@ class Forward(Event):
     spelling: str = ""  # how the module is written here
     argument_sites: list[Site] = field(default_factory=list)
     autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
+
+
+@dataclass(slots=True, eq=False)
+class Loss(Event):
+    """A loss of torch is computed, by a criterion object or by a function."""
+
+    kind: str = ""  # the function's name, for criterion objects too: "cross_entropy", "nll_loss", "mse_loss", ...
+    criterion: Value | None = None  # the object, where there is one
+    spelling: str = ""  # how criterion or function are written here
+    output: Value | None = None  # the first argument
+    target: Value | None = None  # the second
+    output_site: Site | None = None
+    target_site: Site | None = None
+    settings: dict[str, Value] = field(default_factory=dict)  # of the criterion and of the call, by name
+    starred: bool = False  # more may be given than can be seen
+    before: str = ""  # how the value that the output was made from is still written here; empty where it is not
+    value: Value | None = None  # the loss
 
 
 @dataclass(slots=True, eq=False)

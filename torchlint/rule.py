@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torchlint.diagnostic import Group as Group
 from torchlint.diagnostic import Safety as Safety
-from torchlint.facts import ClassInfo, FunctionInfo, Root, Site, Value
+from torchlint.facts import ClassInfo, FunctionInfo, Made, Root, Site, Value
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
@@ -58,6 +58,13 @@ class Facts(Protocol):
 
     def has_parameters(self, value: Value) -> bool:
         """Whether a module certainly has parameters of its own or in its parts."""
+        ...
+
+    def made(self, value: Value) -> list[Made] | None:
+        """The operations that `value` is the result of, one for each path, looking into modules of the file.
+
+        None when on some path that is not certain.
+        """
         ...
 
     def depends_on_mode(self, value: Value) -> bool | None:

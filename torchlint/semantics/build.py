@@ -13,6 +13,7 @@ from torchlint.facts import (
     Grad,
     Instance,
     Join,
+    Made,
     Module,
     Root,
     Site,
@@ -33,9 +34,10 @@ _ACTIONS = frozenset(
     load_state_dict cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare
     manual_backward detach nn torch th Sequential ModuleList models
     """.split()
-)
+).union(vocabulary.LOSS_FUNCTIONS, vocabulary.LOSS_MODULES)
 _FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in (*vocabulary.FACTORIES, *vocabulary.FROM_CPU))
-_MOVES = vocabulary.MOVES | vocabulary.CASTS
+_LOSSES = vocabulary.LOSS_FUNCTIONS | frozenset(vocabulary.LOSS_MODULES)
+_CRITERIA = frozenset("criterion loss_fn loss_fct loss_func loss_function criteria compute_loss ce_loss bce".split())
 # It is worth following for its own sake, when nothing calls it, where one of these has a word of each of its sets in it
 # or in what it calls: the shapes that the events of some rule need.
 _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
@@ -43,6 +45,7 @@ _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"eval", "no_grad", "inference_mode", "set_grad_enabled", "load_state_dict"}),),
     (frozenset({"save"}), frozenset({"torch", "th", "state_dict"})),
     (frozenset({"to", "cuda"}), _FACTORIES | {"DataLoader"}),
+    (_LOSSES,),
 )
 
 
@@ -96,6 +99,11 @@ class FileFacts:
         from torchlint.semantics.structure import has_parameters
 
         return has_parameters(self.machine, value)
+
+    def made(self, value: Value) -> list[Made] | None:
+        from torchlint.semantics.tails import made
+
+        return made(self.machine, value)
 
     def depends_on_mode(self, value: Value) -> bool | None:
         from torchlint.semantics.structure import depends_on_mode
@@ -175,10 +183,14 @@ def _worth_following(m: Machine) -> list[FunctionInfo]:
     for info in m.outline.functions.values():
         by_name.setdefault(info.name, []).append(info)
     found: list[FunctionInfo] = []
+    losses = m.outline.words & _LOSSES
     for info in m.outline.functions.values():
         if info.outer is not None or info not in m.relevant:
             continue
         words = _reach(info, by_name)
+        if losses and info.owner is not None and words & _CRITERIA:  # the criterion is an attribute
+            found.append(info)
+            continue
         makes = info.owner is not None and info.owner.module is Derives.YES and words & _FACTORIES
         if info.discards or makes or any(all(words & needed for needed in subject) for subject in _SUBJECTS):
             found.append(info)

@@ -73,6 +73,7 @@ from torchlint.semantics.machine import (
     place,
     unplace,
 )
+from torchlint.semantics.tails import kept, made_by_function, made_by_method, made_by_module, tell_loss
 
 
 @dataclass(slots=True, eq=False)
@@ -276,7 +277,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
     graph: frozenset[Value] = graphs_of(inputs)
     if isinstance(one, Module) and words.is_loss_api(one.api):
         result = combine(m, node, inputs, "ctc_loss" if one.api.endswith("CTCLoss") else "loss")
-        return Tensor(
+        computed = Tensor(
             site=m.site(node),
             made_by="loss",
             graph=graph,
@@ -284,6 +285,8 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
             rank=None,
             mean=_averages(one.keywords, len(one.arguments) > 1),
         )
+        tell_loss(m, node, words.LOSS_MODULES.get(one.api.rpartition(".")[2], ""), one, arguments, computed)
+        return computed
     graph |= frozenset(module.options())
     if m.grad is Grad.OFF:
         graph = frozenset()
@@ -295,6 +298,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
         graph=graph,
         device=device if len(met) == 1 else None,  # where devices differ the call itself is the mistake
         certain=isinstance(one, Module) and bool(one.api),
+        made=made_by_module(m, node, module, arguments),
     )
     func = node.func.value if direct and isinstance(node.func, cst.Attribute) else node.func
     m.emit(
@@ -576,6 +580,9 @@ def _module_method(
             return Unknown(origin="state_dict")
         case "add_module" | "register_module" | "register_parameter" | "register_buffer":
             key, value = arguments.get(0, "name"), arguments.get(1, "module")
+            for one in receiver.options():
+                if isinstance(one, Module) and one.api == "torch.nn.Sequential" and value is not None:
+                    _appended(m, one, value)
             if value is None:
                 value = next((v for k, v in arguments.keywords.items() if k != "name"), None)
             if value is not None:
@@ -621,6 +628,12 @@ def _module_method(
                 if isinstance(one, Module):
                     one.places_inputs = True  # the hook may
     return Unknown(origin="call", holds=name in ("get_submodule",))
+
+
+def _appended(m: Machine, sequential: Module, layer: Value) -> None:
+    """One more layer at the end of a Sequential: certain in the suite that built it, else not known any more."""
+    built_here = sequential.site is not None and sequential.site.suite is m.suite
+    sequential.last = [*(sequential.last or ()), layer] if built_here else None
 
 
 def _registered(m: Machine, node: Any, value: Value) -> Value:
@@ -817,6 +830,7 @@ def _tensor_method(
         if discarded:
             _discard(m, node, receiver, name)
         result = _like(m, node, receiver, "to")
+        result.made = kept(receiver)
         if device is not None:
             result.device = device if isinstance(device, Device) else None
         m.emit(Moved(*m.at(node), target=receiver, device=result.device))
@@ -825,6 +839,7 @@ def _tensor_method(
         if discarded and name != "contiguous":
             _discard(m, node, receiver, name)
         result = _like(m, node, receiver, name)
+        result.made = kept(receiver) if name not in ("long", "int", "short", "bool", "byte", "char") else None
         if name == "detach":
             result.graph = frozenset()
         elif name == "type_as" or (name == "type" and arguments.all()):
@@ -860,6 +875,7 @@ def _tensor_method(
         return _unknown_method(m, node, receiver, name, arguments, discarded)
     if name.endswith("_") and not name.endswith("__"):
         combine(m, node, operands, "in-place")
+        receiver.made = None
         receiver.graph |= graphs_of(arguments.all())
         return receiver
     if name in (
@@ -884,6 +900,7 @@ def _tensor_method(
     ):
         return combine(m, node, operands, name)
     result = _like(m, node, receiver, name)
+    result.made = made_by_method(m, node, receiver, name)
     result.name = ""
     result.certain = name not in _SEVERAL_RESULTS
     given = arguments.all()
@@ -941,13 +958,18 @@ def _discard(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
 def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: str, arguments: Arguments) -> Value:
     match name:
         case "append" | "add" | "appendleft" if arguments.positional:
+            grow(m, receiver, arguments.positional[:1] if name == "append" else None)
             add_items(receiver, arguments.positional[:1])
         case "extend" | "update" if arguments.positional:
             one = only(arguments.positional[0])
+            written = name == "extend" and isinstance(one, Collection) and not one.open and one.grown is None
+            grow(m, receiver, list(one.items) if written and isinstance(one, Collection) else None)
             add_items(receiver, one.items if isinstance(one, Collection) else arguments.positional[:1])
         case "insert" if len(arguments.positional) == 2:
+            grow(m, receiver, None)
             add_items(receiver, arguments.positional[1:])
         case "pop" | "popleft":
+            grow(m, receiver, None)
             receiver.open = True
             return choice(receiver.items) if receiver.items else Unknown(origin="item")
         case "copy":
@@ -976,6 +998,10 @@ def _mapping_method(m: Machine, node: cst.Call, receiver: Mapping, name: str, ar
         case "copy":
             return receiver
     return Unknown(origin="call")
+
+
+def _dimensions_only(arguments: Arguments) -> bool:
+    return not arguments.starred and all(isinstance(only(a), Literal) for a in arguments.all())
 
 
 _RESHAPING = frozenset(
@@ -1065,13 +1091,21 @@ def _unknown_method(
             device=device if isinstance(device, Device) else (receiver.device if device is None else None),
             holds=receiver.holds,
             holders=list(receiver.holders),
+            made=kept(receiver),
         )
     if isinstance(receiver, Unknown) and (name in words.CASTS or name in _RESHAPING):
         device = receiver.device if name not in ("size", "dim", "type_as", "type") else None
-        return Unknown(name=receiver.name, origin="tensor", graph=receiver.graph, device=device)
+        made = kept(receiver) if name not in ("size", "dim", "expand", "repeat") else None
+        return Unknown(name=receiver.name, origin="tensor", graph=receiver.graph, device=device, made=made)
+    if isinstance(receiver, Unknown) and name in ("softmax", "log_softmax", "sigmoid") and _dimensions_only(arguments):
+        made = made_by_method(m, node, receiver, name)
+        return Tensor(site=m.site(node), made_by=name, graph=receiver.graph, device=receiver.device, made=made)
     if name in ("detach", "item", "cpu", "numpy", "tolist"):
         return Unknown(
-            name=receiver.name, origin="tensor", device=getattr(receiver, "device", None) if name == "detach" else None
+            name=receiver.name,
+            origin="tensor",
+            device=getattr(receiver, "device", None) if name == "detach" else None,
+            made=kept(receiver) if name in ("detach", "cpu") else None,
         )
     if name == "items" and isinstance(receiver, Unknown):
         return Collection(kind="items", items=[item(m, receiver, None, node)], open=True)
@@ -1163,6 +1197,8 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return parameters_from(m, Collection(kind="chain", items=list(arguments.positional))) or Collection(
             kind="list", items=[element_of(m, a, node) for a in arguments.positional], open=True
         )
+    if path == "collections.OrderedDict" and (known := _pairs(arguments)) is not None:
+        return known
     if path in ("itertools.islice", "itertools.cycle"):
         return arguments.positional[0] if arguments.positional else Unknown(origin="call")
     if path.startswith("numpy."):
@@ -1194,6 +1230,20 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
             _holding(m, result, arguments)
         return result
     return _unknown(m, node, None, arguments, name=path)
+
+
+def _pairs(arguments: Arguments) -> Mapping | None:
+    """The dict that a list of pairs with constant keys makes, where it is written out."""
+    one = only(arguments.positional[0]) if len(arguments.all()) == 1 and arguments.positional else None
+    if not isinstance(one, Collection) or one.open or one.grown is not None:
+        return None
+    entries: dict[str, Value] = {}
+    for pair in map(only, one.items):
+        key = only(pair.items[0]) if isinstance(pair, Collection) and len(pair.items) == 2 else None
+        if not isinstance(pair, Collection) or not isinstance(key, Literal):
+            return None
+        entries[str(key.value)] = pair.items[1]
+    return Mapping(entries=entries)
 
 
 def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Value:
@@ -1292,12 +1342,45 @@ def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Valu
         if path in words.CONTAINERS
         else []
     )
+    if path == "torch.nn.Sequential":
+        made.last = _layers_at_the_end(m, node, arguments)
     for child in made.inner:
         for option in child.options():
             link(option, made)
     placed = arguments.starred or "device" in arguments.keywords
     place(m, made, Unknown(origin="device") if placed else m.default_device or CPU)
     return made
+
+
+def _layers_at_the_end(m: Machine, node: cst.Call, arguments: Arguments) -> list[Value]:
+    """The layers that certainly stand at the end of a Sequential; empty when the last one is not certain."""
+    if not node.args:
+        return []
+    argument = node.args[-1]
+    if argument.star == "*":
+        with m.detached():
+            value = only(ev(m, argument.value)) if isinstance(argument.value, (cst.Name, cst.Attribute)) else None
+        if isinstance(value, Collection) and value.kind in ("list", "tuple"):
+            if value.grown is not None:
+                suite, items = value.grown
+                return items if suite is m.suite else []
+            return [] if value.open else value.items
+        return []
+    one = only(arguments.positional[-1]) if arguments.positional else None
+    if isinstance(one, Mapping):
+        return [] if one.open else list(one.entries.values())
+    return arguments.positional[-len(node.args) :] if not arguments.starred else arguments.positional[-1:]
+
+
+def grow(m: Machine, collection: Collection, items: list[Value] | None) -> None:
+    """Notes what a list certainly ends with from here on in this suite; None: that is not known."""
+    before = collection.grown
+    if items is None:
+        collection.grown = (None, [])
+    elif before is not None and before[0] is m.suite:
+        collection.grown = (m.suite, [*before[1], *items])
+    else:
+        collection.grown = (m.suite, items)
 
 
 def _optimizer(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
@@ -1495,14 +1578,17 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             result.made_by = path
             result.rank = 0 if functional else result.rank
             result.mean = functional and _averages(arguments.keywords, arguments.starred)
-            return result
-        return Tensor(
-            site=m.site(node),
-            made_by=path,
-            graph=graph_of(result),
-            certain=True,
-            device=getattr(result, "device", None),
-        )
+        else:
+            result = Tensor(
+                site=m.site(node),
+                made_by=path,
+                graph=graph_of(result),
+                certain=True,
+                device=getattr(result, "device", None),
+            )
+        if functional and last in words.LOSS_FUNCTIONS:
+            tell_loss(m, node, last, None, arguments, result)
+        return result
     if (
         functional
         or (path.count(".") == 1 and last.islower())
@@ -1525,6 +1611,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             factory=t.factory if fresh is not None and isinstance(t := only(first), Tensor) else "",
             certain=last in _ONE_TENSOR
             or (first is not None and isinstance(only(first), Tensor) and last not in _SEVERAL_RESULTS),
+            made=made_by_function(m, node, last, arguments),
         )
     if words.harmless(path):
         return Unknown(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import libcst as cst
@@ -21,6 +22,7 @@ from torchlint.facts import (
     Instance,
     Literal,
     Loader,
+    Made,
     Mapping,
     Module,
     Optimizer,
@@ -564,6 +566,7 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
                 fresh=owner.fresh,
                 factory=owner.factory,
                 certain=owner.certain,
+                made=part_made(owner, index.value) if isinstance(index, Literal) else None,
             )
         case Module():
             key = f"[{index.value}]" if isinstance(index, Literal) else "[]"
@@ -576,8 +579,18 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
             return owner if isinstance(owner, (Api, Class)) else Unknown(origin="item")
         case Unknown(name="", holds=False):
             origin = "number" if owner.origin == "number" else "item"
-            return Unknown(origin=origin, graph=owner.graph, device=owner.device)
+            part = part_made(owner, index.value) if isinstance(index, Literal) else None
+            return Unknown(origin=origin, graph=owner.graph, device=owner.device, made=part)
     return _member(m, owner, f"[{index.value!r}]" if isinstance(index, Literal) else "[]", node)
+
+
+def part_made(owner: Value, key: object) -> Made | None:
+    """What a part of `owner` is the result of: of the same operation, where it is told as a part of a module's."""
+    one = only(owner)
+    known = one.made if isinstance(one, (Tensor, Unknown)) else None
+    if known is None or known.by != "module" or not isinstance(key, (int, str)):
+        return None
+    return replace(known, part=(*known.part, key))
 
 
 def _one_of(owner: Collection | Mapping, items: list[Value], index: Value | None) -> Value:
@@ -597,6 +610,8 @@ def _member(m: Machine, owner: Value, key: str, node: Any) -> Value:
     fresh = Unknown(name=owner.name + key, origin="item", graph=graph_of(owner), holds=matters(owner))
     if isinstance(owner, Unknown):
         fresh.device = owner.device
+        if owner.made is not None:
+            fresh.made = part_made(owner, ast.literal_eval(key[1:-1])) if key != "[]" else None
     link(fresh, owner)
     return m.derive(owner, key, fresh)
 

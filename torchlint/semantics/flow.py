@@ -47,6 +47,7 @@ from torchlint.semantics.expressions import (
     device_of,
     ev,
     item,
+    part_made,
     remainder,
     sums,
 )
@@ -143,6 +144,10 @@ def _augmented(m: Machine, node: cst.AugAssign) -> None:
     left = ev(m, node.target)
     one, other = only(left), only(right)
     if isinstance(one, Collection) and one.kind == "list":
+        from torchlint.semantics.calls import grow
+
+        written = isinstance(other, Collection) and not other.open and other.grown is None
+        grow(m, one, list(other.items) if written and isinstance(other, Collection) else None)
         one.items.extend(other.items if isinstance(other, Collection) else [right])
         return
     if isinstance(node.target, cst.Attribute) and node.target.attr.value == "grad":
@@ -317,8 +322,8 @@ def unpack(m: Machine, value: Value, count: int, node: Any) -> list[Value]:
     if isinstance(one, Tensor) and (one.certain or one.made_by in _SPLITTING):
         return [Tensor(made_by="item", graph=graph, device=device, fresh=one.fresh) for _ in range(count)]
     parts: list[Value] = []
-    for _ in range(count):
-        part = Unknown(origin="item", graph=graph, device=device, holds=holds)
+    for place in range(count):
+        part = Unknown(origin="item", graph=graph, device=device, holds=holds, made=part_made(value, place))
         if holds:
             for option in options:
                 link(part, option)

@@ -382,6 +382,8 @@ def construct(m: Machine, owner: Module | Instance) -> None:
         return
     arguments = owner.arguments if isinstance(owner, Module) else []
     keywords = owner.keywords if isinstance(owner, Module) else {}
+    made_here = isinstance(owner, Module) and owner.evidence is Evidence.MADE and owner.site is not None
+    starred = any(name.startswith("*") for name in keywords) or not (arguments or keywords or made_here)
     before = m.heap
     with m.detached():
         activation = Activation(
@@ -393,7 +395,7 @@ def construct(m: Machine, owner: Module | Instance) -> None:
         run(
             m,
             activation,
-            lambda: bind(m, activation, [owner, *arguments], keywords, not arguments and not keywords),
+            lambda: bind(m, activation, [owner, *arguments], keywords, starred),
             decoration(m, init),
         )
         made = [(key, value) for key, value in m.heap.items() if before.get(key) is not value]

@@ -30,6 +30,7 @@ from torchlint.facts import (
     Join,
     Literal,
     Loop,
+    Made,
     Mapping,
     Module,
     Optimizer,
@@ -131,6 +132,8 @@ class Machine:
     closures: dict[Value, Activation] = field(default_factory=dict)  # where a nested function was defined
     relevant: frozenset[FunctionInfo] = frozenset()  # functions worth following into, whatever they are given
     decorations: dict[FunctionInfo, Decoration] = field(default_factory=dict)
+    # What calls of modules give back, by the ids of the module, its state and the call, which the second part keeps.
+    outputs: dict[tuple[int, int, int], tuple[Value | None, Made]] = field(default_factory=dict)
 
     # ---- places and events
 

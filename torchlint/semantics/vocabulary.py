@@ -236,6 +236,78 @@ FUNCTIONAL_LOSSES = frozenset(
     multilabel_soft_margin_loss triplet_margin_loss ctc_loss
     """.split()
 )
+# Losses as modules -> the function that each of them calls; only those of an output and a target.
+LOSS_MODULES = {
+    "CrossEntropyLoss": "cross_entropy",
+    "NLLLoss": "nll_loss",
+    "NLLLoss2d": "nll_loss",
+    "BCELoss": "binary_cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+    "MSELoss": "mse_loss",
+    "L1Loss": "l1_loss",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "HuberLoss": "huber_loss",
+    "KLDivLoss": "kl_div",
+    "PoissonNLLLoss": "poisson_nll_loss",
+    "HingeEmbeddingLoss": "hinge_embedding_loss",
+    "SoftMarginLoss": "soft_margin_loss",
+    "MultiMarginLoss": "multi_margin_loss",
+    "MultiLabelMarginLoss": "multilabel_margin_loss",
+    "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss",
+}
+LOSS_FUNCTIONS = frozenset(LOSS_MODULES.values())
+# What a tensor can be told to be the result of: functions, tensor methods and layers -> one name for each operation.
+OPERATIONS = {
+    "softmax": "softmax",
+    "Softmax": "softmax",
+    "Softmax2d": "softmax",
+    "log_softmax": "log_softmax",
+    "LogSoftmax": "log_softmax",
+    "sigmoid": "sigmoid",
+    "Sigmoid": "sigmoid",
+    "expit": "sigmoid",
+    "logsigmoid": "log_sigmoid",
+    "LogSigmoid": "log_sigmoid",
+    "tanh": "tanh",
+    "Tanh": "tanh",
+    "relu": "relu",
+    "ReLU": "relu",
+    "relu6": "relu",
+    "ReLU6": "relu",
+    "leaky_relu": "leaky_relu",
+    "LeakyReLU": "leaky_relu",
+    "elu": "elu",
+    "ELU": "elu",
+    "gelu": "gelu",
+    "GELU": "gelu",
+    "silu": "silu",
+    "SiLU": "silu",
+    "softplus": "softplus",
+    "Softplus": "softplus",
+    "linear": "linear",
+    "Linear": "linear",
+    "bilinear": "linear",
+    "Bilinear": "linear",
+    "LazyLinear": "linear",
+    "conv1d": "conv",
+    "conv2d": "conv",
+    "conv3d": "conv",
+    "Conv1d": "conv",
+    "Conv2d": "conv",
+    "Conv3d": "conv",
+    "exp": "exp",
+    "log": "log",
+}
+# Of these, what tensors have as methods.
+OPERATION_METHODS = frozenset({"softmax", "log_softmax", "sigmoid", "tanh", "relu", "exp", "log"})
+# Functions and methods that leave the numbers of a tensor as they are, each of them once.
+RESHAPING = frozenset(
+    """
+    view reshape squeeze unsqueeze flatten ravel permute transpose swapaxes movedim contiguous unflatten view_as
+    reshape_as t clone
+    """.split()
+)
+KEEPING_LAYERS = frozenset({"Identity", "Flatten", "Unflatten"})
 # Methods that return a new tensor and leave the receiver as it is.
 MOVES = frozenset({"to", "cuda", "cpu", "xpu", "mps", "npu", "hpu"})
 CASTS = frozenset(
