@@ -121,12 +121,29 @@ class Backward(Event):
     forwards: tuple[int, ...]  # numbers of the forwards that it went through
     loss: float | None = None  # where it is one number
     accumulates: bool = True  # False for `torch.autograd.grad`
+    # How much a mean over a batch, which the loss was made from, counts in it: 1 as it is, 1/k divided by k.
+    weight: float | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class ZeroGrad(Event):
     target: int
     kind: str
+    unused: bool = False  # it threw away gradients that no step has used
+
+
+@dataclass(slots=True, frozen=True)
+class ClipOutcome(Event):
+    """What the next step of an optimizer found of the gradients that were clipped since the last. `place` clips."""
+
+    optimizer: int
+    step: int  # the coming one, from 1
+    limit: float
+    fresh: bool  # there were gradients to clip that no step had used
+    after: float  # their norm (or their largest number, where values are clipped) right after the clipping
+    found: float  # and when the optimizer steps
+    scale: float  # what the loss of the last backward pass was scaled by
+    step_place: Place = Place()
 
 
 @dataclass(slots=True, frozen=True)
@@ -152,6 +169,11 @@ class OptimizerStep(Event):
     worth: int  # how many steps' gradients the worst `.grad` holds: 1 is right
     ratio: float  # `.grad` against what was delivered for this step, by projection: 1 is right
     backward: int  # number of the last backward that added to stale gradients, -1 for none
+    blank: bool = False  # there was no gradient but zeros
+    scale: float = 1.0  # what a GradScaler scaled the loss of the last backward pass by
+    through: float | None = None  # the scale of the GradScaler that does this step, if one does
+    # The norm of the gradients against what the last backward pass left, its loss unscaled; None where not looked at.
+    excess: float | None = None
     unheld: int | None = None  # parameters of trained modules with a gradient and in no optimizer, where looked at
     orphans: tuple[Orphan, ...] = ()
 
@@ -341,7 +363,7 @@ def decode(line: str) -> Event:
     try:
         name, values = json.loads(line)
         kind = KINDS[name]
-        values |= {key: Place.read(values[key]) for key in ("place", "inner") if key in values}
+        values |= {key: Place.read(values[key]) for key in ("place", "inner", "step_place") if key in values}
         if "orphans" in values:
             values["orphans"] = tuple(Orphan(**one) for one in values["orphans"])
         if "inits" in values:

@@ -90,6 +90,17 @@ class Ledger:
             square = float(delivered @ delivered)
             entry.square, entry.along, entry.backward = square, float(found @ delivered), event
 
+    def unused(self, parameters: Iterable[torch.Tensor]) -> bool:
+        """Whether one of these parameters has a gradient that no step has used."""
+        for parameter in parameters:
+            if parameter.grad is None:
+                continue
+            entry = self._entries.get(id(parameter))
+            used = entry is not None and entry.parameter() is parameter and entry.level > 0 and entry.backward < 0
+            if not used and _any(parameter.grad):
+                return True
+        return False
+
     def consume(self, parameters: Iterable[torch.Tensor]) -> Balance:
         """An optimizer uses the gradients of these parameters now: says what it finds in them."""
         balance = Balance()
@@ -111,6 +122,11 @@ class Ledger:
                 entry.level += 1
             entry.base, entry.square, entry.backward = None, 0.0, -1
         return balance
+
+
+def any_nonzero(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has a number in it other than zero."""
+    return _any(tensor)
 
 
 def _any(tensor: torch.Tensor) -> bool:

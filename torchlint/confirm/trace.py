@@ -10,6 +10,7 @@ import contextlib
 import functools
 import inspect
 import io
+import math
 import os
 import re
 import sys
@@ -30,7 +31,8 @@ from torchlint.confirm import events
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.events import Trace as Trace
 from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, user_place
-from torchlint.confirm.ledger import Balance, Ledger
+from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
+from torchlint.confirm.norms import Clip, clipped, mean_nodes, norm_of
 from torchlint.confirm.pretend import PretendedAccelerator
 from torchlint.confirm.storages import Storages
 from torchlint.confirm.twin import LARGEST, Measured, Twin, tensors
@@ -47,6 +49,8 @@ SECOND_PASSES = 2  # from one place with one module in one mode
 LOOKED_AT = 3  # first steps of an optimizer at which the parameters of trained modules are looked through
 MOVES_PER_LINE = 8
 LIMIT = 200_000  # events of one run
+WEIGHED = 64  # backward passes of which it is seen how much the batch's mean counts
+NORMS = 32  # steps of an optimizer at which the norm of its gradients is measured, where it is clipped or scaled
 FIRST_SIGHTS = 4  # forwards from one place that a resting recorder still looks at
 
 T = TypeVar("T")
@@ -124,6 +128,14 @@ class Recorder:
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
         self._scaled: tuple[weakref.ref[torch.Tensor], weakref.ref[Any]] | None = None  # a scaled loss, and by whom
+        self._scale_of_last = 1.0  # what the loss of the last backward pass was scaled by
+        self._through: float | None = None  # the scale of the GradScaler whose step runs
+        self._scaling = False  # a GradScaler has scaled something
+        self._left: dict[int, float] = {}  # by id of the optimizer: the norm that the last backward pass left, unscaled
+        self._excess: float | None = None
+        self._blank = False
+        self._weighed = 0
+        self._clips: dict[Place, Clip] = {}  # since the last step
         self._refusal: AttributeError | None = None  # the last one that was told
         self._announced = ""  # the last device error that was told
 
@@ -408,21 +420,96 @@ class Recorder:
                     self.emit(events.Backward, place, forwards=tuple(sorted(self._reached)))
                 return result
             self._safely(self._ledger.before_backward)
+            weights = self._safely(self._weigh, loss) or []
             result = original(*args, **kwargs)
+            self._scale_of_last = self._safely(self._factor, loss) or 1.0
             number = self.emit(
                 events.Backward,
                 place,
                 forwards=tuple(sorted(self._reached)),
                 loss=self._safely(self._loss, loss),
+                weight=max(weights) / self._scale_of_last if weights else None,
             )
             self._safely(self._ledger.after_backward, number)
+            self._safely(self._delivered)
         return result
 
     def _scale(self, original: Any, scaler: Any, outputs: Any) -> Any:
         result = original(scaler, outputs)
         if isinstance(result, torch.Tensor) and not self._elsewhere():
             self._scaled = weakref.ref(result), weakref.ref(scaler)
+            self._scaling = True
         return result
+
+    def _scaler_step(self, original: Any, scaler: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere() or self._resting:
+            return original(scaler, *args, **kwargs)
+        before, self._through = self._through, float(scaler.get_scale()) if scaler.is_enabled() else None
+        self._scaling = self._scaling or self._through is not None
+        try:
+            return original(scaler, *args, **kwargs)
+        finally:
+            self._through = before
+
+    def _factor(self, loss: Any) -> float:
+        """What a GradScaler has scaled this loss by."""
+        if self._scaled is None or self._scaled[0]() is not loss:
+            return 1.0
+        scaler = self._scaled[1]()
+        return float(scaler.get_scale()) if scaler is not None else 1.0
+
+    def _weigh(self, loss: Any) -> list[float]:
+        """A list that the coming backward pass will fill: how much each mean over a batch counts in `loss`."""
+        found: list[float] = []
+        if self._weighed < WEIGHED and isinstance(loss, torch.Tensor) and loss.numel() == 1:
+            self._weighed += 1
+            for node in mean_nodes(loss.grad_fn):
+                node.register_prehook(functools.partial(_weight, found))
+        return found
+
+    def _delivered(self) -> None:
+        """Notes the norm of each optimizer's gradients, where a GradScaler is at work."""
+        for optimizer in self._live_optimizers() if self._scaling else ():
+            if self._steps.get(self._identity(optimizer), 0) < NORMS:
+                self._left[id(optimizer)] = norm_of(_parameters(optimizer)) / self._scale_of_last
+
+    def _clip(self, values: bool, original: Any, parameters: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere() or self._resting:
+            return original(parameters, *args, **kwargs)
+        alone = isinstance(parameters, torch.Tensor)
+        given = [parameters] if alone else list(parameters)
+        fresh = self._safely(self._ledger.unused, given)
+        generated = inspect.isgenerator(parameters)  # torch warns of an empty one
+        again: Any = (one for one in given) if generated else given
+        result = original(parameters if alone else again, *args, **kwargs)
+        with self._working():
+            clip = self._safely(clipped, given, values, args, kwargs)
+        if clip is not None and fresh is not None:
+            clip.fresh = fresh
+            self._clips[user_place()] = clip
+        return result
+
+    def _clip_outcomes(self, optimizer: torch.optim.Optimizer) -> None:
+        """Tells what a step finds of what was clipped since the last one."""
+        held = {id(parameter) for parameter in _parameters(optimizer)} if self._clips else set()
+        for place, clip in list(self._clips.items()):
+            parameters = clip.alive()
+            if any(id(parameter) in held for parameter in parameters):
+                del self._clips[place]
+                key = self._identity(optimizer)
+                if self._steps.get(key, 0) < NORMS:
+                    self.emit(
+                        events.ClipOutcome,
+                        place,
+                        optimizer=key,
+                        step=self._steps.get(key, 0) + 1,
+                        limit=clip.limit,
+                        fresh=clip.fresh,
+                        after=clip.after,
+                        found=norm_of(parameters, clip.kind),
+                        scale=self._scale_of_last,
+                        step_place=user_place(),
+                    )
 
     def _loss(self, loss: Any) -> float | None:
         """The loss as the program computed it: a scaler's factor is not in it."""
@@ -444,15 +531,23 @@ class Recorder:
         return result
 
     def _zero_grad(self, original: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+        looks = not self._resting and not self._elsewhere()
+        unused = looks and self._safely(self._throws_away, target)
         result = original(target, *args, **kwargs)
-        if not self._resting and not self._elsewhere():
+        if looks:
             self.emit(
                 events.ZeroGrad,
                 user_place(),
                 target=self._identity(target),
                 kind=type(target).__name__,
+                unused=bool(unused),
             )
         return result
+
+    def _throws_away(self, target: Any) -> bool:
+        return self._ledger.unused(
+            _parameters(target) if isinstance(target, torch.optim.Optimizer) else target.parameters()
+        )
 
     # ----------------------------------------------------------------------------------------------------- optimizers
 
@@ -501,6 +596,11 @@ class Recorder:
             parameter = watched.parameter()
             if watched.start is None and parameter is not None and parameter.grad is not None:
                 watched.start = parameter.detach().cpu().double().clone()
+        self._blank = not any(p.grad is not None and any_nonzero(p.grad) for p in _parameters(optimizer))
+        self._clip_outcomes(optimizer)
+        left = self._left.pop(id(optimizer), None)
+        norm = norm_of(_parameters(optimizer)) if left else 0.0
+        self._excess = norm / left if left and math.isfinite(left) and math.isfinite(norm) else None
         found = self._ledger.consume(_parameters(optimizer))
         if self._balance is None:
             self._balance = found
@@ -537,6 +637,10 @@ class Recorder:
             worth=balance.worth,
             ratio=round(balance.ratio, 6),
             backward=balance.backward,
+            blank=self._blank,
+            scale=self._scale_of_last,
+            through=self._through,
+            excess=self._excess,
             unheld=self._unheld(held) if looked else None,
             orphans=tuple(self._orphans(held)),
         )
@@ -660,6 +764,12 @@ class Recorder:
                 (torch.autograd, "backward", self._backward),
                 (torch.autograd, "grad", self._grad),
                 (getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler), "scale", self._scale),
+                (getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler), "step", self._scaler_step),
+                *(
+                    (owner, name, functools.partial(self._clip, "value" in name))
+                    for owner in (torch.nn.utils, torch.nn.utils.clip_grad)
+                    for name in ("clip_grad_norm_", "clip_grad_value_")
+                ),
                 (torch, "save", self._save),
                 (torch.utils.data.DataLoader, "__iter__", self._iterate),
                 *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
@@ -689,6 +799,12 @@ def _patch(owner: Any, name: str, hook: Any) -> Callable[[], None]:
     if own:
         return lambda: setattr(owner, name, original)
     return lambda: delattr(owner, name)
+
+
+def _weight(found: list[float], gradients: Any) -> None:
+    gradient = gradients[0] if gradients else None
+    if isinstance(gradient, torch.Tensor) and gradient.numel() == 1:
+        found.append(abs(float(gradient)))
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
