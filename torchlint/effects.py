@@ -5,14 +5,16 @@ Each answer says *must* or *may*. An object belongs to another when it was made 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torchlint.facts import (
     Backward,
+    Collection,
     Event,
     Evidence,
     Forward,
     Grad,
+    Loader,
     Loop,
     ModeSet,
     Module,
@@ -21,6 +23,8 @@ from torchlint.facts import (
     Parameters,
     ParamGroupAdded,
     Root,
+    Sampler,
+    Unknown,
     UnknownCall,
     Value,
     ZeroGrad,
@@ -139,3 +143,20 @@ def training_forwards(root: Root, module: Value) -> Iterator[Forward]:
 def shared_loop(event: Event, other: Event) -> Loop | None:
     """The innermost loop that repeats both."""
     return next((loop for loop in reversed(event.loops) if other.inside(loop) and not loop.once), None)
+
+
+def samplers_in(over: Value, made: Iterable[Sampler]) -> list[Sampler]:
+    """The distributed samplers that decide what a loop over `over` meets; `made` are those known of the file."""
+    found: list[Sampler] = []
+    todo: list[Value] = [over]
+    while todo:
+        for one in todo.pop().options():
+            match one:
+                case Collection(items=items, kind="enumerate" | "zip" | "list" | "tuple"):
+                    todo.extend(items)
+                case Loader(keywords=keywords, arguments=arguments):
+                    given = [*arguments[3:5], *(v for k, v in keywords.items() if k in ("sampler", "batch_sampler"))]
+                    found.extend(o for value in given for o in value.options() if isinstance(o, Sampler))
+                case Unknown(origin="loader"):
+                    found.extend(sampler for sampler in made if sampler.reached_from([one]))
+    return found

@@ -47,6 +47,7 @@ class Loop:
     over: Value | None = None  # what a `for` iterates
     once: bool = False  # range(1), or a body that always leaves in its first pass
     frame: Frame | None = None
+    counter: str = ""  # the name that a `for` over a range counts with
 
 
 @dataclass(slots=True, eq=False)
@@ -205,6 +206,16 @@ class Choice(Value):
 
 
 @dataclass(slots=True, eq=False)
+class Wrapped(Choice):
+    """A model seen through a wrapper around it: the one alternative is the model itself.
+
+    For nearly every rule it is the same object. Where paths meet, a model that is wrapped on one of them is `Wrapped`.
+    """
+
+    kind: str = ""  # "ddp", "fsdp"
+
+
+@dataclass(slots=True, eq=False)
 class Unknown(Value):
     """Nothing is known of it but where it came from, and which models its content was computed with."""
 
@@ -331,6 +342,13 @@ class Loader(Value):
 
 
 @dataclass(slots=True, eq=False)
+class Sampler(Value):
+    """A DistributedSampler: the part of the data that one process sees, in an order that only `set_epoch` changes."""
+
+    shuffles: bool | None = True  # None: depends on a value we do not know
+
+
+@dataclass(slots=True, eq=False)
 class Scaler(Value):
     """A GradScaler; `enabled` None: the program decides that at run time."""
 
@@ -423,7 +441,7 @@ class Grad(enum.Enum):
 
 def only(value: Value | None) -> Value | None:
     """The one thing that `value` is, or None when it can be several."""
-    if type(value) is Choice:
+    if isinstance(value, Choice):
         options = value.options()
         return options[0] if len(options) == 1 else None
     return value
@@ -490,6 +508,7 @@ class Forward(Event):
     direct: bool = False  # as `module.forward(...)`
     device: Device | None = None  # where the module is known to be
     spelling: str = ""  # how the module is written here
+    callee: Site | None = None  # the expression that is called
     argument_sites: list[Site] = field(default_factory=list)
     autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
 
@@ -529,6 +548,7 @@ class Backward(Event):
 @dataclass(slots=True, eq=False)
 class OptimizerBuilt(Event):
     optimizer: Value = field(default_factory=Value)
+    bound: frozenset[str] = frozenset()  # local names that have a value by then
 
 
 @dataclass(slots=True, eq=False)
@@ -579,6 +599,22 @@ class ScalerUpdated(Event):
     """`scaler.update()`."""
 
     scaler: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class ModelWrapped(Event):
+    """A model is given to DDP (`kind` "ddp") or FSDP ("fsdp": the wrapper has parameters of its own in their place)."""
+
+    module: Value = field(default_factory=Value)  # the model itself
+    view: Value = field(default_factory=Value)  # what the call gives back
+    kind: str = ""
+    argument: Site | None = None  # the model, as it is written in the call
+    bound: frozenset[str] = frozenset()  # local names that have a value by then
+
+
+@dataclass(slots=True, eq=False)
+class SamplerBuilt(Event):
+    sampler: Value = field(default_factory=Value)
 
 
 @dataclass(slots=True, eq=False)
@@ -664,6 +700,7 @@ class Iterated(Event):
 
     over: Value = field(default_factory=Value)
     loop: Loop | None = None
+    spelling: str = ""  # how what is iterated is written, without `enumerate(...)` and the like around it
 
 
 @dataclass(slots=True, eq=False)

@@ -229,6 +229,16 @@ class Iterated(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class SamplerRead(Event):
+    """A shuffling DistributedSampler gave an order for one pass over the data."""
+
+    sampler: int
+    epoch: int  # that it was told last
+    order: str  # the same string, the same order
+    samples: int
+
+
+@dataclass(slots=True, frozen=True)
 class EpochCut(Event):
     """The rest of an iteration over a DataLoader was left out, so that what comes after it is reached."""
 
@@ -339,6 +349,25 @@ class Trace:
             if forward.number in used:
                 used.update(forward.fed_by)
         return used
+
+    def training_passes(self) -> list[list[SamplerRead]]:
+        """The orders that each distributed sampler gave for passes over the data that trained a model.
+
+        A pass trains when the first model that is called in it is called for a backward.
+        """
+        used, found = self.used_for_gradients(), dict[int, list[SamplerRead]]()
+        waiting: list[SamplerRead] = []
+        for event in self.events:
+            match event:
+                case Iterated():
+                    waiting = []
+                case SamplerRead():
+                    waiting.append(event)
+                case Forward(parameters=parameters) if parameters:
+                    for one in waiting if event.number in used else ():
+                        found.setdefault(one.sampler, []).append(one)
+                    waiting = []
+        return list(found.values())
 
     def inference(self) -> Iterator[Forward]:
         """The forwards of modules with parameters that no backward used.

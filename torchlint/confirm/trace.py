@@ -7,9 +7,11 @@ the second passes they run are on copies, with every random generator put back. 
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import inspect
 import io
+import itertools
 import math
 import os
 import re
@@ -17,6 +19,7 @@ import sys
 import threading
 import traceback
 import weakref
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +51,7 @@ CONVERSIONS = (
 SECOND_PASSES = 2  # from one place with one module in one mode
 LOOKED_AT = 3  # first steps of an optimizer at which the parameters of trained modules are looked through
 MOVES_PER_LINE = 8
+ORDER = 4096  # samples of a pass over the data whose order is compared
 LIMIT = 200_000  # events of one run
 WEIGHED = 64  # backward passes of which it is seen how much the batch's mean counts
 NORMS = 32  # steps of an optimizer at which the norm of its gradients is measured, where it is clipped or scaled
@@ -739,6 +743,25 @@ class Recorder:
             self.emit(events.Iterated, user_place(), loader=self._identity(loader), batches=batches)
         return original(loader)
 
+    def _sample(self, original: Any, sampler: Any) -> Any:
+        order = original(sampler)
+        if sampler.shuffle and not self._elsewhere():
+            self._safely(self._tell_order, sampler, order)
+        return order
+
+    def _tell_order(self, sampler: Any, order: Any) -> None:
+        if type(order) is not type(iter([])):
+            return  # looking at any other iterator would use it up
+        first: tuple[Any, ...] = tuple(itertools.islice(copy.copy(order), ORDER))
+        self.emit(
+            events.SamplerRead,
+            user_place(),
+            sampler=self._identity(sampler),
+            epoch=sampler.epoch,
+            order=f"{zlib.crc32(repr(first).encode()):08x}",
+            samples=len(sampler),
+        )
+
     # -------------------------------------------------------------------------------------------------------- hooking
 
     @contextlib.contextmanager
@@ -772,6 +795,7 @@ class Recorder:
                 ),
                 (torch, "save", self._save),
                 (torch.utils.data.DataLoader, "__iter__", self._iterate),
+                (torch.utils.data.DistributedSampler, "__iter__", self._sample),
                 *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
             ):
                 undo.callback(_patch(owner, name, hook))

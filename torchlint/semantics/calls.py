@@ -35,6 +35,7 @@ from torchlint.facts import (
     Loaded,
     Loader,
     Mapping,
+    ModelWrapped,
     ModeSet,
     Module,
     Moved,
@@ -43,6 +44,8 @@ from torchlint.facts import (
     OptimizerStep,
     Parameters,
     ParamGroupAdded,
+    Sampler,
+    SamplerBuilt,
     Saved,
     Scaler,
     ScalerUpdated,
@@ -53,6 +56,7 @@ from torchlint.facts import (
     Unknown,
     Unscaled,
     Value,
+    Wrapped,
     ZeroGrad,
     only,
 )
@@ -311,6 +315,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
             direct=direct,
             device=device,
             spelling=plain_spelling(func),
+            callee=m.site(func),
             argument_sites=[m.site(n) for n in arguments.nodes],
             autocast=m.autocast,
         )
@@ -1163,6 +1168,8 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
     path = words.canonical(path)
     if path.startswith("builtins."):
         return _builtin(m, node, path[9:], arguments)
+    if path in words.DDP or path in words.FSDP:
+        return _wrapped(m, node, path, arguments)
     if path in words.SAME_MODEL or path in ("copy.copy",):
         wrapped = arguments.get(0, "module") or arguments.get(-1, "model")
         for one in wrapped.options() if wrapped is not None and path.endswith("DataParallel") else ():
@@ -1206,7 +1213,11 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
     if path.startswith(("math.", "random.")):
         return Unknown(origin="number")
     if last == "DataLoader" and path.startswith(("torch_geometric.", "monai.", "dgl.")):
-        return Unknown(origin="loader")
+        loader = Unknown(origin="loader")
+        for keyword in words.SAMPLER_KEYWORDS:
+            if keyword in arguments.keywords:
+                link_all(arguments.keywords[keyword], loader)
+        return loader
     if path in words.IDENTITY_CALLS:
         return _prepared(m, arguments)
     if last in ("optimizer_step",) and any(isinstance(only(a), Optimizer) for a in arguments.positional):
@@ -1386,7 +1397,7 @@ def grow(m: Machine, collection: Collection, items: list[Value] | None) -> None:
 def _optimizer(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
     given = arguments.get(0, "params")
     made = Optimizer(site=m.site(node), api=path, parameters=parameters_from(m, given) if given is not None else None)
-    m.emit(OptimizerBuilt(*m.at(node), optimizer=made))
+    m.emit(OptimizerBuilt(*m.at(node), optimizer=made, bound=frozenset(m.active.locals)))
     return made
 
 
@@ -1428,6 +1439,36 @@ def parameters_from(m: Machine, value: Value | None) -> Parameters | Any:
                     seen.add(owner)
                     todo.extend(owner.holders)
     return None
+
+
+def _wrapped(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
+    """DDP or FSDP around a model: the same model, seen through the wrapper."""
+    model = arguments.get(0, "module")
+    if model is None or not matters(model):
+        return Unknown(origin="call")
+    if isinstance(one := only(model), Unknown) and not m.lookalike:
+        model = promote(m, one, Module(name=one.name, evidence=Evidence.USE, fresh=False))
+    if not all(isinstance(o, Module) for o in model.options()) or len(model.options()) != 1:
+        return model
+    module = model.options()[0]
+    ddp = path in words.DDP
+    if ddp and isinstance(module, Module):
+        module.places_inputs = True
+    kept = only(arguments.keywords.get("use_orig_params"))
+    own = not ddp and (kept is None or (isinstance(kept, Literal) and kept.value is False)) and not arguments.starred
+    kind = "ddp" if ddp else "fsdp" if own else "fsdp over the model's own parameters"
+    view = Wrapped(site=m.site(node), alternatives=[module], kind=kind)
+    m.emit(
+        ModelWrapped(
+            *m.at(node),
+            module=module,
+            view=view,
+            kind=kind,
+            argument=m.site(arguments.nodes[0]) if arguments.nodes else None,
+            bound=frozenset(m.active.locals),
+        )
+    )
+    return view
 
 
 def _parallelized(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
@@ -1490,6 +1531,10 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
                 arguments=arguments.positional,
                 keywords=arguments.keywords,
             )
+        case "torch.utils.data.DistributedSampler":
+            return _sampler(m, node, arguments)
+        case "torch.utils.data.BatchSampler" if arguments.all():
+            return arguments.get(0, "sampler") or Unknown(origin="call")
         case "torch.utils.data.TensorDataset":
             return Collection(
                 site=m.site(node), kind="dataset", items=list(arguments.positional), open=arguments.starred
@@ -1706,6 +1751,15 @@ def _autocast(path: str, arguments: Arguments) -> Autocast:
     else:
         half = words.HALVES.get(one.path, "") if isinstance(one, Api) else ""
     return Autocast(device=device, dtype=half, enabled=enabled)
+
+
+def _sampler(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
+    flag = arguments.get(3, "shuffle")
+    one = settled(flag) if flag is not None else Literal(value=True)
+    known = isinstance(one, Literal) and not arguments.starred
+    made = Sampler(site=m.site(node), shuffles=bool(one.value) if known and isinstance(one, Literal) else None)
+    m.emit(SamplerBuilt(*m.at(node), sampler=made))
+    return made
 
 
 def _parameter(m: Machine, node: cst.Call, arguments: Arguments, trainable: bool) -> Value:

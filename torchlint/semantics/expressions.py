@@ -31,10 +31,11 @@ from torchlint.facts import (
     Tensor,
     Unknown,
     Value,
+    Wrapped,
     only,
 )
 from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, graphs_of, link, link_all, matters
-from torchlint.semantics.vocabulary import TENSOR_HINTS
+from torchlint.semantics.vocabulary import SAMPLER_KEYWORDS, TENSOR_HINTS
 from torchlint.semantics.walk import children, words_of
 
 _BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
@@ -85,6 +86,10 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
     match owner:
         case Api(path=path):
             return m.api(f"{path}.{name}")
+        case Wrapped(alternatives=[Module() as inside]) if name == "module":
+            return inside
+        case Loader(keywords=keywords) if name in SAMPLER_KEYWORDS and name in keywords:
+            return keywords[name]
         case Choice():
             options = [o for o in owner.options() if not _is_none(o)] or list(owner.options())
             if len(options) == 1:

@@ -32,9 +32,11 @@ from torchlint.facts import (
     Optimizer,
     Parameters,
     ParamGroupAdded,
+    Sampler,
     Tensor,
     Unknown,
     Value,
+    Wrapped,
     ZeroGrad,
     only,
     possibly,
@@ -192,6 +194,9 @@ def assign(m: Machine, target: Any, value: Value, node: Any) -> None:
 def bind_name(m: Machine, name: str, value: Value) -> None:
     if not value.name and type(value) is not Api:
         value.name = name
+        if type(value) is Wrapped:
+            for inside in value.alternatives:
+                inside.name = inside.name or name
     shared = m.active.shared.get(name)
     if shared is None:
         m.active.locals[name] = value
@@ -223,6 +228,9 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
         previous = registered_before(m, one, name)
         if not value.name and not isinstance(value, Api):
             value.name = f"{one.name}.{name}" if one.name else name
+            if isinstance(value, Wrapped):
+                for inside in value.alternatives:
+                    inside.name = inside.name or value.name
         for part in value.options():
             link(part, one)
             if isinstance(part, (Collection, Mapping)):
@@ -235,7 +243,7 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
             m.heap[(one, name)] = value
         else:
             m.heap[(one, name)] = choice([value, previous]) if previous is not None else value
-        if isinstance(one, (Module, Unknown)):
+        if isinstance(one, (Module, Unknown, Sampler)):
             text = plain_spelling(target) if isinstance(node, cst.Assign) and len(node.targets) == 1 else ""
             m.emit(AttributeSet(*m.at(node), owner=one, attribute=name, value=value, previous=previous, spelling=text))
 
@@ -536,6 +544,8 @@ def _for(m: Machine, node: cst.For) -> None:
     def begin(loop: Loop) -> None:
         if clears:
             m.emit(ZeroGrad(*m.at(node.iter), target=Unknown(origin="call")))
+        if isinstance(node.target, cst.Name) and _counts(node.iter):
+            loop.counter = node.target.value
         assign(m, node.target, element_of(m, over, node), node)
 
     run_loop(m, node, begin, lambda: run_block(m, node.body), over=over, once=once, orelse=node.orelse)
@@ -594,6 +604,28 @@ def _unroll(m: Machine, node: cst.For, rounds: list[Value]) -> None:
     m.merge([*([(m.active.locals, m.heap, m.tail)] if m.tail else []), *left])
 
 
+def _counts(node: Any) -> bool:
+    """True for `range(...)`, also in a progress bar."""
+    match node:
+        case cst.Call(func=cst.Name(value="range" | "trange")):
+            return True
+        case cst.Call(func=cst.Name(value="tqdm"), args=[cst.Arg(value=inner, keyword=None), *_]):
+            return _counts(inner)
+    return False
+
+
+def _iterated_spelling(node: Any) -> str:
+    """How the object that a `for` runs over is written, inside `enumerate(...)` or a progress bar."""
+    from torchlint.semantics.calls import plain_spelling
+
+    while isinstance(node, cst.Call) and node.args and plain_spelling(node.func).rsplit(".", 1)[-1] in _PASSING_ON:
+        node = node.args[0].value
+    return plain_spelling(node)
+
+
+_PASSING_ON = frozenset({"enumerate", "tqdm", "iter"})
+
+
 def _once(m: Machine, node: Any) -> bool:
     match node:
         case cst.Call(func=cst.Name(value="range"), args=[cst.Arg(value=cst.Integer(value="1"))]):
@@ -639,7 +671,7 @@ def run_loop(
     head = Join(*m.at(node), label="loop")
     m.emit(head)
     if over is not None:
-        m.emit(Iterated(*m.at(node), over=over, loop=loop))
+        m.emit(Iterated(*m.at(node), over=over, loop=loop, spelling=_iterated_spelling(getattr(node, "iter", None))))
     entry = list(m.tail)
     m.runs.append(LoopRun())
     m.forks += not once

@@ -42,6 +42,7 @@ from torchlint.facts import (
     Unknown,
     UnknownCall,
     Value,
+    Wrapped,
 )
 from torchlint.semantics.vocabulary import canonical
 from torchlint.semantics.walk import Outline
@@ -370,13 +371,14 @@ def link_all(value: Value, holder: Value) -> None:
 
 def choice(values: Iterable[Value]) -> Value:
     """One of `values`: a `Choice` without repeats, or the value itself where there is one."""
+    values = list(values)
     found: dict[object, Value] = {}
     for value in values:
         for option in (value,) if not isinstance(value, Choice) else value.options():
             found.setdefault(_key(option), option)
     options = list(found.values())
     if len(options) == 1:
-        return options[0]
+        return next((value for value in values if isinstance(value, Wrapped)), options[0])
     if not options or len(options) > CHOICE_LIMIT:
         graph = frozenset(g for f in options for g in getattr(f, "graph", ()))
         mixed = Unknown(origin="choice", graph=graph, holds=any(matters(f) for f in options))

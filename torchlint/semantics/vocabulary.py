@@ -11,6 +11,8 @@ _ALIASES = (
     ("torch.nn.parameter.", "torch.nn."),
     ("torch.utils.data.dataloader.", "torch.utils.data."),
     ("torch.utils.data.dataset.", "torch.utils.data."),
+    ("torch.utils.data.distributed.", "torch.utils.data."),
+    ("torch.utils.data.sampler.", "torch.utils.data."),
     ("torch.autograd.grad_mode.", "torch."),
     ("torch.autograd.no_grad", "torch.no_grad"),
     ("torch.autograd.enable_grad", "torch.enable_grad"),
@@ -108,6 +110,20 @@ SAME_MODEL = frozenset(
     torch.nn.utils.parametrizations.spectral_norm
     """.split()
 )
+
+# Wrappers that synchronise gradients between processes, and those of them that put their own parameters in place of the
+# model's.
+DDP = frozenset({"torch.nn.parallel.DistributedDataParallel"})
+FSDP = frozenset(
+    """
+    torch.distributed.fsdp.FullyShardedDataParallel
+    torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel torch.distributed.fsdp.fully_shard
+    torch.distributed._composable.fsdp.fully_shard torch.distributed._composable.fully_shard
+    """.split()
+)
+DISTRIBUTED_SAMPLERS = frozenset({"torch.utils.data.DistributedSampler"})
+# Keywords that loaders of every library take a sampler by.
+SAMPLER_KEYWORDS = ("sampler", "batch_sampler")
 
 MODULE_CLASS_METHODS = frozenset(
     """
