@@ -35,6 +35,7 @@ ACCELERATED = {"device-mismatch", "tensor-without-device", "tensor-move-discarde
 ABSENT = {"accelerate", "deepspeed", "lightning", "mymodels", "mytraining", "tqdm", "transformers"}
 # Right, although a probe measures what would be harm elsewhere: here it is what the author wants.
 MEANT = {
+    "dropout_ignores_eval/good_always_on",
     "inference_without_eval/good_gan_samples",
     "inference_without_eval/good_monte_carlo_dropout",
     "inference_without_eval/good_smoke_test",

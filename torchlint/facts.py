@@ -680,6 +680,21 @@ class Discarded(Event):
 
 
 @dataclass(slots=True, eq=False)
+class Dropped(Event):
+    """Functional dropout, or attention with dropout, is applied; its `site` is the call."""
+
+    function: str = ""  # `torch.nn.functional.dropout`
+    rate: Value | None = None
+    training: Value | None = None  # what its `training` argument is; None: not given
+    tied: bool = False  # under or after a test of the mode
+    own_rate: bool = False  # the rate is a constant, or an attribute of the module that nothing changes later
+    rate_site: Site | None = None
+    training_site: Site | None = None
+    last_argument: Site | None = None
+    open: bool = False  # *args or **kwargs: more may be given than can be seen
+
+
+@dataclass(slots=True, eq=False)
 class Saved(Event):
     """`torch.save(value, ...)`; `argument` is the site of the value."""
 

@@ -48,6 +48,10 @@ class Facts(Protocol):
         """How this file writes a dotted name (`torch.no_grad` -> `th.no_grad`), None when it is not imported."""
         ...
 
+    def remarks(self, site: Site) -> str:
+        """The comments that stand at the statement of a place, in lower case."""
+        ...
+
     def elsewhere(self, word: str) -> bool:
         """Whether a file of the project that this one imports from uses `word`: code out of sight may do it."""
         ...

@@ -107,6 +107,7 @@ class Forward(Event):
     saved_bytes: int | None = None  # what the pass keeps alive for a backward
     scale: float = 1.0  # largest magnitude in the output, to which a difference is compared
     layers: int = 0  # those that `active` counts, and those that are in evaluation mode
+    dropped: tuple[Place, ...] = ()  # the program's own lines where functional dropout drew in that second pass
 
     @property
     def trains(self) -> bool:
@@ -397,6 +398,8 @@ def decode(line: str) -> Event:
             values["orphans"] = tuple(Orphan(**one) for one in values["orphans"])
         if "inits" in values:
             values["inits"] = tuple(Place.read(one) for one in values["inits"])
+        if "dropped" in values:
+            values["dropped"] = tuple(Place.read(one) for one in values["dropped"])
         if kind is ParameterMotion:
             values["unmoved"] = tuple(Still(**one) for one in values["unmoved"])
         return kind(**{key: _tuple(value) for key, value in values.items()})

@@ -398,6 +398,7 @@ class Recorder:
             moved=measured.moved,
             saved_bytes=measured.saved_bytes,
             scale=measured.scale,
+            dropped=measured.dropped,
         )
         for one in results:
             self._outputs.put(one, number)

@@ -13,10 +13,15 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from torchlint.confirm.events import Place
+from torchlint.confirm.frames import is_users, user_place
 
 # Second calls of these would talk to other processes, or compile once more.
 _NEVER = ("torch.nn.parallel.distributed", "torch.distributed", "torch._dynamo", "torch.jit")
@@ -32,6 +37,31 @@ class Measured:
     moved: float | None = None
     saved_bytes: int | None = None
     scale: float = 1.0
+    dropped: tuple[Place, ...] = ()  # where the program's own lines drew functional dropout
+
+
+class _Draws(TorchFunctionMode):
+    """Notes which of the user's lines call a functional dropout that changes the state of the generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[Place, None] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") not in _DROPOUTS:
+            return func(*args, **kwargs)
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename.endswith(("overrides.py", "nn/functional.py")):
+            frame = frame.f_back
+        before = torch.get_rng_state()
+        result = func(*args, **kwargs)
+        if frame is not None and is_users(frame.f_code.co_filename) and not torch.equal(before, torch.get_rng_state()):
+            self.places[user_place(frame)] = None
+        return result
+
+
+_DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "scaled_dot_product_attention"})
 
 
 class Twin:
@@ -61,13 +91,15 @@ class Twin:
             return tensor
 
         args, kwargs = self._inputs
+        draws = _Draws()
         saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         try:
-            with _same_generators(), contextlib.redirect_stdout(io.StringIO()), saving:
+            with _same_generators(), contextlib.redirect_stdout(io.StringIO()), saving, draws:
                 second = self._copy(*args, **kwargs)
         except Exception:  # user code, run at a time it did not expect: no measurement then, and no harm
             return measured
         measured.difference, measured.scale = _difference(output, second)
+        measured.dropped = tuple(draws.places)
         if tracked:
             measured.saved_bytes = sum(kept.values())
         return measured

@@ -32,7 +32,7 @@ _ACTIONS = frozenset(
     """
     backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save
     load_state_dict cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare
-    manual_backward detach nn torch th Sequential ModuleList models
+    manual_backward detach dropout scaled_dot_product_attention nn torch th Sequential ModuleList models
     """.split()
 ).union(vocabulary.LOSS_FUNCTIONS, vocabulary.LOSS_MODULES)
 _FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in (*vocabulary.FACTORIES, *vocabulary.FROM_CPU))
@@ -80,6 +80,10 @@ class FileFacts:
         from torchlint.semantics.spelling import spell
 
         return spell(self.machine, api)
+
+    def remarks(self, site: Site) -> str:
+        code = self.machine.tree.code_for_node(site.statement) if site.statement is not None else ""
+        return " ".join(line.partition("#")[2] for line in code.splitlines()).lower()
 
     def elsewhere(self, word: str) -> bool:
         from torchlint.semantics.neighbours import texts

@@ -21,6 +21,7 @@ from torchlint.facts import (
     Derives,
     Device,
     Discarded,
+    Dropped,
     Evidence,
     Forward,
     Function,
@@ -65,6 +66,7 @@ from torchlint.semantics.expressions import CPU, attribute, combine, device_of, 
 from torchlint.semantics.flow import element_of, set_attribute
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import (
+    Activation,
     Machine,
     add_items,
     choice,
@@ -1612,6 +1614,8 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             else Unknown(origin="call")
         )
     functional = path.startswith("torch.nn.functional.")
+    if path in words.FUNCTIONAL_DROPOUTS:
+        _dropped(m, node, path, arguments)
     operands: list[Value] = []
     for given in arguments.all():
         one = only(given)
@@ -1665,6 +1669,49 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             graph=graphs_of(arguments.all()),
         )
     return _unknown(m, node, None, arguments, name=path)
+
+
+def _dropped(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> None:
+    """Tells of a functional dropout: its rate, and what it makes of the mode."""
+    attention = path.endswith("attention")
+    rate_at, rate_name = (4, "dropout_p") if attention else (1, "p")
+    rate, training = arguments.get(rate_at, rate_name), None
+    if not attention:
+        training = arguments.get(2, "training" if path.startswith("torch.nn.") else "train")
+    sites = {a.keyword.value: m.site(a.value) for a in node.args if a.keyword is not None}
+    sites |= {str(i): m.site(n) for i, n in enumerate(arguments.nodes)}
+    rate_site = sites.get(rate_name, sites.get(str(rate_at)))
+    changing = rate_site is not None and plain_spelling(rate_site.node).rpartition(".")[2] in m.outline.changing
+    around: Activation | None = m.active
+    tied = m.mode_tests > 0
+    while around is not None:
+        tied, around = tied or around.mode_decides, around.outer
+    m.emit(
+        Dropped(
+            *m.at(node),
+            function=path,
+            rate=rate,
+            training=training,
+            tied=tied,
+            own_rate=rate is None or (not changing and all(_belongs(m, o) for o in rate.options())),
+            rate_site=rate_site,
+            training_site=sites.get("training", sites.get("train", sites.get("2"))),
+            last_argument=m.site(node.args[-1].value) if node.args else None,
+            open=arguments.starred,
+        )
+    )
+
+
+def _belongs(m: Machine, value: Value) -> bool:
+    """True for a constant, and for what a module keeps from its making on."""
+    if isinstance(value, Literal):
+        return True
+    if value.name.startswith("self.") and isinstance(value, Unknown) and value.origin in ("attribute", "item"):
+        return value.name.rsplit(".", 1)[-1] not in m.outline.changing
+    return any(
+        kept is value and isinstance(owner, Module) and name not in m.outline.changing
+        for (owner, name), kept in m.heap.items()
+    )
 
 
 _NOT_TENSOR_RESULT = frozenset(

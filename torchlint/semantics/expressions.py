@@ -501,7 +501,9 @@ def _conditional(m: Machine, node: cst.IfExp) -> Value:
     if outcome is not None:
         return ev(m, node.body if outcome else node.orelse)
     found: list[Value] = []
+    around, m.mode_tests = m.mode_tests, m.mode_tests + tests_mode(node.test)
     m.branch([lambda: found.append(ev(m, node.body)), lambda: found.append(ev(m, node.orelse))])
+    m.mode_tests = around
     if all(isinstance(only(f), (Literal, Device)) for f in found):
         from torchlint.semantics.calls import as_device
 
@@ -509,6 +511,14 @@ def _conditional(m: Machine, node: cst.IfExp) -> Value:
         if all(d is not None for d in devices) and len({d.kind for d in devices if d}) > 1:
             return Device(kind="open")
     return choice(found) if found else Unknown(origin="operation")
+
+
+_MODE_WORDS = frozenset({"training", "is_training", "train", "is_train", "training_mode", "train_mode", "eval_mode"})
+
+
+def tests_mode(test: Any) -> bool:
+    """True when a test asks whether a module is in training mode."""
+    return not words_of(test).isdisjoint(_MODE_WORDS)
 
 
 def _prunable(m: Machine) -> bool:

@@ -52,6 +52,7 @@ from torchlint.semantics.expressions import (
     part_made,
     remainder,
     sums,
+    tests_mode,
 )
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.machine import (
@@ -484,12 +485,14 @@ def _if(m: Machine, node: cst.If) -> None:
     grads: list[Grad] = []
     rest: Any = node
     periods, leaves = m.periods, False
+    around = m.mode_tests
     while isinstance(rest, cst.If):
         outcome = decided(m, rest.test)
         if m.dead:
             break
         if outcome is None and remainder(m.tested):
             m.periods = (*m.periods, rest.test)
+        m.mode_tests += tests_mode(rest.test)
         if outcome is True:
             run_block(m, rest.body)
             break
@@ -497,10 +500,11 @@ def _if(m: Machine, node: cst.If) -> None:
             m.forks += 1
             state, grad = (m.active.locals, m.heap, m.tail), m.grad
             m.active.locals, m.heap, m.tail = dict(state[0]), dict(state[1]), list(state[2])
-            around, m.one_round = m.one_round, m.one_round or _one_round(rest.test)
+            before, m.one_round = m.one_round, m.one_round or _one_round(rest.test)
             run_block(m, rest.body)
-            m.one_round = around
             leaves = leaves or (m.dead and m.periods != periods)
+            m.one_round = before
+            m.active.mode_decides |= m.dead and m.mode_tests > around
             if not m.dead:
                 ends.append((m.active.locals, m.heap, m.tail))
                 grads.append(m.grad)
@@ -511,9 +515,11 @@ def _if(m: Machine, node: cst.If) -> None:
         if rest is not None:
             m.forks += 1
             run_block(m, rest.body)
+            m.active.mode_decides |= m.dead and m.mode_tests > around
             m.forks -= 1
     if not leaves:  # what comes after `if (i + 1) % n: continue` stands under that test too
         m.periods = periods
+    m.mode_tests = around
     if not ends:
         return
     if not m.dead:

@@ -76,6 +76,7 @@ class Activation:
     yields: list[Value] = field(default_factory=list)
     on_yield: Callable[[Value], None] | None = None
     owner: ClassInfo | None = None  # the class whose method runs, for super()
+    mode_decides: bool = False  # one side of a test of the mode has left: what comes later depends on it
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +125,7 @@ class Machine:
     uses: dict[FunctionInfo, dict[str, set[str]]] = field(default_factory=dict)
     quiet: int = 0
     one_round: bool = False
+    mode_tests: int = 0  # how many tests of `training` decide whether the program gets here
     expects_error: bool = False  # inside `with pytest.raises(...)` and its like
     placed: set[Value] = field(default_factory=set)  # what has been on a known device at some time
     default_device: Device | None = None  # of a `with torch.device(...)` around

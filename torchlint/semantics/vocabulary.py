@@ -324,6 +324,13 @@ RESHAPING = frozenset(
     """.split()
 )
 KEEPING_LAYERS = frozenset({"Identity", "Flatten", "Unflatten"})
+# Functions that drop at random whenever they are not told otherwise.
+FUNCTIONAL_DROPOUTS = frozenset(
+    """
+    torch.nn.functional.dropout torch.nn.functional.dropout1d torch.nn.functional.dropout2d
+    torch.nn.functional.dropout3d torch.nn.functional.scaled_dot_product_attention torch.dropout
+    """.split()
+)
 # Methods that return a new tensor and leave the receiver as it is.
 MOVES = frozenset({"to", "cuda", "cpu", "xpu", "mps", "npu", "hpu"})
 CASTS = frozenset(
