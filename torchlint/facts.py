@@ -643,6 +643,7 @@ class AttributeSet(Event):
     previous: Value | None = None
     registers: bool = False  # through register_parameter, register_buffer or add_module
     spelling: str = ""  # how the target is written here
+    assigned: Site | None = None  # the expression on the right, where this attribute is its only target
 
 
 @dataclass(slots=True, eq=False)

@@ -268,6 +268,39 @@ class ParameterMotion(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class LayersRan(Event):
+    """Which layers a module called in one of its first passes."""
+
+    module: int
+    kind: str
+    layers: int
+    outside: int  # those that are no part of it
+
+
+@dataclass(slots=True, frozen=True)
+class Stray(Event):
+    """A layer or parameter that takes part in a module's pass and is no part of the module. `place` is its making."""
+
+    module: int
+    kind: str  # the module's class
+    name: str  # its own: the class of a layer, an attribute
+    why: str  # "layer", "made in forward", "attribute" (a tensor computed from a parameter)
+    gradient: float = 0.0  # norm of the largest that a parameter of it got
+    held: bool = True  # some optimizer has the parameters that got one
+    deaf: bool = False  # it ran in training mode, and the module in evaluation mode
+    also: tuple[Place, ...] = ()  # where the module's `__init__`s are, and where it was called
+
+    @property
+    def untrained(self) -> bool:
+        """A parameter of it is asked to learn, and nothing moves it."""
+        return self.gradient > 0 and not self.held
+
+    @property
+    def harmed(self) -> bool:
+        return self.untrained or self.deaf
+
+
+@dataclass(slots=True, frozen=True)
 class Loaded(Event):
     """The program imported a file of the project. `copy` is what was in it then."""
 
@@ -396,10 +429,9 @@ def decode(line: str) -> Event:
         values |= {key: Place.read(values[key]) for key in ("place", "inner", "step_place") if key in values}
         if "orphans" in values:
             values["orphans"] = tuple(Orphan(**one) for one in values["orphans"])
-        if "inits" in values:
-            values["inits"] = tuple(Place.read(one) for one in values["inits"])
-        if "dropped" in values:
-            values["dropped"] = tuple(Place.read(one) for one in values["dropped"])
+        for key in ("inits", "dropped", "also"):
+            if key in values:
+                values[key] = tuple(Place.read(one) for one in values[key])
         if kind is ParameterMotion:
             values["unmoved"] = tuple(Still(**one) for one in values["unmoved"])
         return kind(**{key: _tuple(value) for key, value in values.items()})

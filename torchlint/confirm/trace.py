@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import inspect
 import io
 import itertools
 import math
@@ -34,10 +33,12 @@ from torchlint.confirm import events
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.events import Trace as Trace
 from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, user_place
+from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
 from torchlint.confirm.norms import Clip, clipped, mean_nodes, norm_of
 from torchlint.confirm.pretend import PretendedAccelerator
 from torchlint.confirm.storages import Storages
+from torchlint.confirm.strays import Strays
 from torchlint.confirm.twin import LARGEST, Measured, Twin, tensors
 
 DEVICE_ERROR = re.compile(
@@ -142,6 +143,7 @@ class Recorder:
         self._clips: dict[Place, Clip] = {}  # since the last step
         self._refusal: AttributeError | None = None  # the last one that was told
         self._announced = ""  # the last device error that was told
+        self._strays = Strays(self.emit, self._identity)
 
     # --------------------------------------------------------------------------------------------------- small things
 
@@ -244,6 +246,8 @@ class Recorder:
     def _module_init(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> None:
         original(module, *args, **kwargs)
         caller = sys._getframe(2)
+        if threading.get_ident() == self._thread:
+            self._strays.born(module)
         if is_users(caller.f_code.co_filename) and not self._elsewhere():
             self.emit(events.SuperInit, user_place(caller), module=self._identity(module), kind=type(module).__name__)
 
@@ -253,6 +257,13 @@ class Recorder:
         except AttributeError as error:
             self._refused(module, error)
             raise
+        if len(args) == 2 and isinstance(args[1], torch.Tensor) and not self._elsewhere():
+            self._safely(self._kept, module, *args)
+
+    def _kept(self, module: nn.Module, name: str, value: torch.Tensor) -> None:
+        """A module was given a tensor outside of any pass."""
+        if value.grad_fn is not None and not isinstance(value, nn.Parameter):
+            self._strays.computed(module, name, value)
 
     def _get_attribute(self, original: Any, module: nn.Module, name: str) -> Any:
         try:
@@ -276,7 +287,7 @@ class Recorder:
                 message=str(error),
                 registered=0,
                 initialises_later=initialises_later(module),
-                inits=tuple(_inits(module)),
+                inits=tuple(inits(module)),
             )
 
     def _registered_parameter(self, module: nn.Module, name: str, value: Any) -> None:
@@ -329,6 +340,8 @@ class Recorder:
 
     def _call(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if self._elsewhere() or "_parameters" not in module.__dict__ or torch._C._get_tracing_state() is not None:
+            if self._strays.ran is not None:
+                self._strays.ran.append(module)
             return original(module, *args, **kwargs)
         place = user_place()
         self._busy = True
@@ -336,14 +349,16 @@ class Recorder:
             if self._resting and self._known(module, place):
                 return original(module, *args, **kwargs)
             twin = self._safely(self._twin, module, place, args, kwargs)
+            self._safely(self._strays.begin, module)
             output = original(module, *args, **kwargs)
+            self._safely(self._strays.end, module, place)
             self._safely(self._forward, module, place, args, kwargs, output, twin)
             return output
         except RuntimeError as error:
             self._safely(self._failed, module, place, args, kwargs, error)
             raise
         finally:
-            self._busy = False
+            self._busy, self._strays.ran = False, None
 
     def _known(self, module: nn.Module, place: Place) -> bool:
         key = (type(module), place, torch.is_grad_enabled(), module.training)
@@ -363,7 +378,7 @@ class Recorder:
         known = self._anatomies.get(key)
         if known is None or known.generation != self._generation:
             size = sum(p.numel() for p in module.parameters() if not isinstance(p, nn.UninitializedParameter))
-            layers = [weakref.ref(layer) for layer in module.modules() if _depends_on_mode(layer)]
+            layers = [weakref.ref(layer) for layer in module.modules() if depends_on_mode(layer)]
             known = self._anatomies[key] = _Anatomy(self._generation, size, layers)
         return known
 
@@ -630,7 +645,7 @@ class Recorder:
         key = self._identity(optimizer)
         step = self._steps[key]
         looked = step <= LOOKED_AT or self._watched
-        held = self._held() | {id(p) for p in _parameters(optimizer)} if looked else set()
+        held = self._held() | {id(p) for p in _parameters(optimizer)} if looked or self._strays.waiting else set()
         self.emit(
             events.OptimizerStep,
             user_place(),
@@ -649,6 +664,8 @@ class Recorder:
             unheld=self._unheld(held) if looked else None,
             orphans=tuple(self._orphans(held)),
         )
+        if self._strays.waiting:
+            self._strays.step(held)
 
     def _unheld(self, held: set[int]) -> int:
         found = {id(p) for module in self.trained() for p in module.parameters() if p.grad is not None}
@@ -844,13 +861,6 @@ def _named(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
         yield "", value
 
 
-def _inits(module: nn.Module) -> Iterator[Place]:
-    for kind in type(module).__mro__:
-        code = getattr(vars(kind).get("__init__"), "__code__", None)
-        if code is not None and is_users(code.co_filename):
-            yield Place(code.co_filename, code.co_firstlineno, code.co_name)
-
-
 def _condition(tensor: torch.Tensor) -> str:
     return f"{tensor.device} {tensor.dtype}" + (" with its graph" if tensor.grad_fn is not None else "")
 
@@ -864,28 +874,6 @@ def _contents(value: Any, depth: int = 2) -> Iterator[Any]:
     if depth and isinstance(value, (dict, list, tuple)):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _contents(one, depth - 1)
-
-
-@functools.cache
-def _uses_mode(kind: Any) -> bool:
-    """Whether a class of the program reads `self.training` in its own forward."""
-    code = getattr(inspect.getattr_static(kind, "forward", None), "__code__", None)
-    return code is not None and is_users(code.co_filename) and "training" in code.co_names
-
-
-def _depends_on_mode(layer: nn.Module) -> bool:
-    match layer:
-        case nn.modules.dropout._DropoutNd():
-            return layer.p > 0
-        case nn.modules.batchnorm._NormBase():
-            return layer.track_running_stats
-        case nn.RNNBase() | nn.MultiheadAttention():
-            return layer.dropout > 0
-        case nn.RReLU():
-            return True
-        case _:
-            kind: Any = type(layer)
-            return _uses_mode(kind)
 
 
 def _read_back(file: Any, start: int) -> tuple[str | None, tuple[str, ...]]:

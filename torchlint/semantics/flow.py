@@ -245,8 +245,20 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
         else:
             m.heap[(one, name)] = choice([value, previous]) if previous is not None else value
         if isinstance(one, (Module, Unknown, Sampler)):
-            text = plain_spelling(target) if isinstance(node, cst.Assign) and len(node.targets) == 1 else ""
-            m.emit(AttributeSet(*m.at(node), owner=one, attribute=name, value=value, previous=previous, spelling=text))
+            alone = isinstance(node, cst.Assign) and len(node.targets) == 1
+            text = plain_spelling(target) if alone else ""
+            right = node.value if alone and node.targets[0].target is target else None
+            m.emit(
+                AttributeSet(
+                    *m.at(node),
+                    owner=one,
+                    attribute=name,
+                    value=value,
+                    previous=previous,
+                    spelling=text,
+                    assigned=m.site(right) if right is not None else None,
+                )
+            )
 
 
 def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: Any) -> None:
