@@ -48,6 +48,8 @@ class Loop:
     once: bool = False  # range(1), or a body that always leaves in its first pass
     frame: Frame | None = None
     counter: str = ""  # the name that a `for` over a range counts with
+    forks: int = 0  # how many branches its body is in where it begins
+    left_early: bool = False  # something in it breaks off
 
 
 @dataclass(slots=True, eq=False)
@@ -312,6 +314,8 @@ class Parameters(Value):
     of: list[Value] = field(default_factory=list)
     open: bool = False  # may hold others too
     whole: bool = True  # every parameter of `of`
+    generator: bool = False  # can be run through once only, as what `parameters()` returns
+    sources: list[Value] = field(default_factory=list)  # the iterators that it draws from as it is run through
 
 
 @dataclass(slots=True, eq=False)
@@ -330,6 +334,8 @@ class Scheduler(Value):
 
     api: str = ""
     optimizer: Value | None = None
+    nested: bool = False  # given to another scheduler, which steps it
+    names: list[tuple[FunctionInfo | None, str]] = field(default_factory=list)  # bound to them, in order; ".x": attribute
 
 
 @dataclass(slots=True, eq=False)
@@ -398,6 +404,7 @@ class Tensor(Value):
     parameter: bool = False  # an nn.Parameter
     scaler: Value | None = None  # a loss that this GradScaler has scaled
     mean: bool = False  # certainly a mean over a batch, and not divided or weighted since
+    tracked: bool | None = None  # requires_grad as it was made; None: unknown
     data: Site | None = None  # what an nn.Parameter was made from
     made: Made | None = field(default=None, repr=False)  # what it certainly is the result of
 
@@ -546,9 +553,56 @@ class Backward(Event):
 
 
 @dataclass(slots=True, eq=False)
+class Given:
+    """Something that an optimizer was given: the argument itself, an item of a list, or what a group's "params" is."""
+
+    value: Value
+    site: Site | None = None  # where it is written out in the call
+    grouped: bool = False  # in a group: a single tensor is right there
+    listed: bool = False  # as an item of a list
+
+
+@dataclass(slots=True, eq=False)
 class OptimizerBuilt(Event):
     optimizer: Value = field(default_factory=Value)
     bound: frozenset[str] = frozenset()  # local names that have a value by then
+    given: list[Given] = field(default_factory=list)
+    argument: Site | None = None  # the first argument, where it is written out
+    settings: list[Value] = field(default_factory=list)  # the other arguments
+
+
+@dataclass(slots=True, eq=False)
+class IteratorMade(Event):
+    """An iterator over parameters begins: `model.parameters()`."""
+
+    iterator: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class IteratorUsedUp(Event):
+    """An iterator over parameters was run to its end: nothing is left in it."""
+
+    iterator: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class RequiresGradSet(Event):
+    """`requires_grad` of all parameters of `targets` is set, or of some of them; `to` None: not to a constant."""
+
+    targets: list[Value] = field(default_factory=list)
+    to: bool | None = None
+    some: bool = False  # of some of the parameters, or under a condition
+    loop: Loop | None = None  # over the parameters
+
+    @property
+    def whole(self) -> bool:
+        """True when it certainly reaches every parameter of the targets."""
+        return not self.some and not (self.loop is not None and self.loop.left_early)
+
+
+@dataclass(slots=True, eq=False)
+class SchedulerBuilt(Event):
+    scheduler: Value = field(default_factory=Value)
 
 
 @dataclass(slots=True, eq=False)
@@ -722,6 +776,8 @@ class Iterated(Event):
 @dataclass(slots=True, eq=False)
 class SchedulerStep(Event):
     scheduler: Value = field(default_factory=Value)
+    arguments: int | None = 0  # how many it is given; None: unknown
+    spelling: str = ""  # how the scheduler is written here
 
 
 @dataclass(slots=True, eq=False)

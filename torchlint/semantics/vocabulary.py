@@ -195,7 +195,17 @@ def is_optimizer_api(path: str) -> bool:
 
 
 def is_scheduler_api(path: str) -> bool:
+    """True for the classes of torch.optim.lr_scheduler and for the functions of transformers that make one."""
+    if path.startswith("transformers."):
+        last = path.rsplit(".", 1)[1]
+        return last == "get_scheduler" or (last.startswith("get_") and last.endswith(("_schedule", "_with_warmup")))
     return path.startswith("torch.optim.lr_scheduler.") and path[25:26].isupper()
+
+
+# Schedulers made of others, which they step.
+SCHEDULERS_OF_SCHEDULERS = frozenset(
+    {"torch.optim.lr_scheduler.SequentialLR", "torch.optim.lr_scheduler.ChainedScheduler"}
+)
 
 
 # ------------------------------------------------------------------------------------------------------------ tensors
