@@ -160,3 +160,12 @@ def samplers_in(over: Value, made: Iterable[Sampler]) -> list[Sampler]:
                 case Unknown(origin="loader"):
                     found.extend(sampler for sampler in made if sampler.reached_from([one]))
     return found
+
+
+def iterates_tensors(module: Module) -> bool:
+    """True when running through a module may give its parameters: a parameter list, or an `__iter__` of its own."""
+    if module.cls is None:
+        return not module.api or "Parameter" in module.api
+    unseen = (base for base in module.cls.lineage() if isinstance(base, str) and base not in ("object", "abc.ABC"))
+    plain = all(base.startswith("torch.nn.") and "Parameter" not in base for base in unseen)
+    return not plain or module.cls.method("__iter__") is not None

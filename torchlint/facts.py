@@ -335,7 +335,9 @@ class Scheduler(Value):
     api: str = ""
     optimizer: Value | None = None
     nested: bool = False  # given to another scheduler, which steps it
-    names: list[tuple[FunctionInfo | None, str]] = field(default_factory=list)  # bound to them, in order; ".x": attribute
+    names: list[tuple[FunctionInfo | None, str]] = field(
+        default_factory=list
+    )  # bound to them, in order; ".x": attribute
 
 
 @dataclass(slots=True, eq=False)

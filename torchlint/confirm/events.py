@@ -79,6 +79,55 @@ class OptimizerBuilt(Event):
     optimizer: int
     kind: str
     parameters: int
+    trainable: int = -1  # those that require gradients; -1: not looked at
+    groups: int = 1
+    used_up: int = 0  # iterators among what it was given that had been run through before
+    continues: int = 0  # another optimizer that took the same parameters as far as they are now
+    lost: int = 0  # parameters for which that one held moments or the like
+
+
+@dataclass(slots=True, frozen=True)
+class OptimizerRefused(Event):
+    """torch refused to build an optimizer of what it was given."""
+
+    kind: str
+    message: str  # torch's own
+    given: str  # the type of what it was given
+    used_up: int = 0  # iterators in it that had been run through before
+
+
+@dataclass(slots=True, frozen=True)
+class Holdings(Event):
+    """What an optimizer holds as it steps, and what nobody holds; `place` is where it was built."""
+
+    optimizer: int
+    kind: str
+    step: int
+    left_out: int  # parameters with a gradient of modules in training of which no optimizer holds any
+    of: str  # classes of these modules
+    norm: float  # of these gradients
+    shared: int  # parameters of it that another optimizer has stepped too
+
+
+@dataclass(slots=True, frozen=True)
+class SchedulerBuilt(Event):
+    scheduler: int
+    kind: str
+    optimizer: int
+    inner: tuple[int, ...] = ()  # the schedulers that it steps
+
+
+@dataclass(slots=True, frozen=True)
+class SchedulerStep(Event):
+    """A scheduler was stepped, or refused to be."""
+
+    scheduler: int
+    kind: str
+    optimizer: int
+    steps: int  # that the optimizer had taken by then; -1: cannot be said
+    before: float = 0.0  # the first learning rate
+    after: float = 0.0
+    refusal: str = ""  # torch's own words
 
 
 @dataclass(slots=True, frozen=True)
@@ -175,6 +224,7 @@ class OptimizerStep(Event):
     through: float | None = None  # the scale of the GradScaler that does this step, if one does
     # The norm of the gradients against what the last backward pass left, its loss unscaled; None where not looked at.
     excess: float | None = None
+    rate: float = 0.0  # the first learning rate
     unheld: int | None = None  # parameters of trained modules with a gradient and in no optimizer, where looked at
     orphans: tuple[Orphan, ...] = ()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import gc
 import inspect
 import io
 import itertools
@@ -79,6 +80,16 @@ class _Watched:
 
 
 @dataclass(slots=True)
+class _Taken:
+    """How far an optimizer has taken its parameters, told by the first of them."""
+
+    parameter: weakref.ref[torch.Tensor]
+    version: int  # torch's count of writes to it
+    optimizer: int
+    states: int
+
+
+@dataclass(slots=True)
 class _Anatomy:
     """What is in a module, as long as nothing is registered anywhere."""
 
@@ -128,6 +139,11 @@ class Recorder:
         self._reached: set[int] = set()
         self._trained: dict[int, weakref.ref[nn.Module]] = {}
         self._watched: dict[int, _Watched] = {}
+        self._built: dict[int, Place] = {}  # optimizers, and where
+        self._taken: dict[int, _Taken] = {}  # by the id of an optimizer's first parameter
+        self._unclaimed: dict[
+            int, tuple[weakref.ref[torch.Tensor], int]
+        ] = {}  # what nobody holds, and its first version
         self._generation = 0
         self._anatomies: dict[int, _Anatomy] = {}
         self._passes: dict[tuple[Any, ...], int] = {}
@@ -573,15 +589,38 @@ class Recorder:
     # ----------------------------------------------------------------------------------------------------- optimizers
 
     def _optimizer_init(self, original: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
-        original(optimizer, *args, **kwargs)
-        self.know(optimizer)
+        given = args[0] if args else kwargs.get("params")
+        used_up = self._safely(count_used_up, given) or 0
+        try:
+            original(optimizer, *args, **kwargs)
+        except (TypeError, ValueError) as error:
+            kind, what, message = type(optimizer).__name__, type(given).__name__, str(error)
+            self.emit(events.OptimizerRefused, user_place(), kind=kind, message=message, given=what, used_up=used_up)
+            raise
+        key, place = self.know(optimizer), user_place()
+        self._built[key] = place
+        taken = self._safely(self._taken_by, optimizer, key)
+        held = list(_parameters(optimizer))
         self.emit(
             events.OptimizerBuilt,
-            user_place(),
-            optimizer=self._identity(optimizer),
+            place,
+            optimizer=key,
             kind=type(optimizer).__name__,
-            parameters=sum(1 for _ in _parameters(optimizer)),
+            parameters=len(held),
+            trainable=sum(parameter.requires_grad for parameter in held),
+            groups=len(optimizer.param_groups),
+            used_up=used_up,
+            continues=taken.optimizer if taken is not None else 0,
+            lost=taken.states if taken is not None else 0,
         )
+
+    def _taken_by(self, optimizer: torch.optim.Optimizer, key: int) -> _Taken | None:
+        """The other optimizer whose last step left the parameters as they are."""
+        first = next(_parameters(optimizer), None)
+        taken = self._taken.get(id(first))
+        if first is None or taken is None or taken.parameter() is not first or taken.optimizer == key:
+            return None
+        return taken if taken.version == first._version else None
 
     def _add_group(self, original: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         original(optimizer, *args, **kwargs)
@@ -633,6 +672,7 @@ class Recorder:
             return
         key = self.know(optimizer)
         self._steps[key] = self._steps.get(key, 0) + 1
+        self._safely(self._take_note, optimizer, key)
         if not self._resting:
             with self._working():
                 self._safely(self._tell_step, optimizer)
@@ -640,6 +680,16 @@ class Recorder:
         if self._max_steps is not None and self._total_steps >= self._max_steps:
             self.stopped = True
             raise self.stop()
+
+    def _take_note(self, optimizer: torch.optim.Optimizer, key: int) -> None:
+        first = next(_parameters(optimizer), None)
+        if first is not None:
+            kept = any(value is not None for value in optimizer.state.get(first, {}).values())
+            states = len(optimizer.state) if kept else 0
+            taken = self._taken.get(id(first))
+            if taken is None or taken.parameter() is not first:
+                taken = self._taken[id(first)] = _Taken(weakref.ref(first), 0, key, 0)
+            taken.version, taken.optimizer, taken.states = first._version, key, states
 
     def _tell_step(self, optimizer: torch.optim.Optimizer) -> None:
         balance = self._balance or Balance()
@@ -664,9 +714,45 @@ class Recorder:
             excess=self._excess,
             unheld=self._unheld(held) if looked else None,
             orphans=tuple(self._orphans(held)),
+            rate=_rate(optimizer),
         )
         if self._strays.waiting:
             self._strays.step(held)
+        if step <= LOOKED_AT:
+            self._tell_holdings(optimizer, key, step, held)
+
+    def _tell_holdings(self, optimizer: torch.optim.Optimizer, key: int, step: int, held: set[int]) -> None:
+        mine = {id(p) for p in _parameters(optimizer)}
+        others = [one for one in self._live_optimizers() if one is not optimizer and self._steps.get(self.know(one))]
+        left: dict[int, torch.Tensor] = {}
+        kinds: list[str] = []
+        for module in self.trained():
+            own = list(module.parameters())
+            if not module.training or any(id(p) in held for p in own):
+                continue
+            lost = [p for p in own if p.grad is not None and p.requires_grad and self._stays(p)]
+            if lost:
+                left.update((id(p), p) for p in lost)
+                kinds.append(type(module).__name__)
+        gradients = [float(p.grad.detach().double().norm()) for p in left.values() if p.grad is not None]
+        self.emit(
+            events.Holdings,
+            self._built.get(key, user_place()),
+            optimizer=key,
+            kind=type(optimizer).__name__,
+            step=step,
+            left_out=len(left),
+            of=", ".join(dict.fromkeys(kinds)),
+            norm=sum(g * g for g in gradients) ** 0.5,
+            shared=len(mine & {id(p) for one in others for p in _parameters(one)}),
+        )
+
+    def _stays(self, parameter: torch.Tensor) -> bool:
+        """True as long as nothing has written to a parameter that no optimizer holds: not by hand either."""
+        known = self._unclaimed.get(id(parameter))
+        if known is None or known[0]() is not parameter:
+            known = self._unclaimed[id(parameter)] = weakref.ref(parameter), parameter._version
+        return known[1] == parameter._version
 
     def _unheld(self, held: set[int]) -> int:
         found = {id(p) for module in self.trained() for p in module.parameters() if p.grad is not None}
@@ -684,6 +770,52 @@ class Recorder:
                 held=key in held,
                 gradient=float(parameter.grad.detach().double().norm()) if parameter.grad is not None else 0.0,
                 distance=float((now - start).norm()) if start is not None and start.shape == now.shape else 0.0,
+            )
+
+    # ----------------------------------------------------------------------------------------------------- schedulers
+
+    def _scheduler_init(self, original: Any, scheduler: Any, *args: Any, **kwargs: Any) -> None:
+        if self._elsewhere():
+            original(scheduler, *args, **kwargs)
+            return
+        with self._working():  # it takes a step of its own
+            original(scheduler, *args, **kwargs)
+        place, optimizer = user_place(), getattr(scheduler, "optimizer", None)
+        if isinstance(optimizer, torch.optim.Optimizer):
+            inner = tuple(self._identity(one) for one in getattr(scheduler, "_schedulers", ()))
+            self.emit(
+                events.SchedulerBuilt,
+                place,
+                scheduler=self._identity(scheduler),
+                kind=type(scheduler).__name__,
+                optimizer=self._identity(optimizer),
+                inner=inner,
+            )
+
+    def _scheduler_step(self, original: Any, scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+        optimizer = getattr(scheduler, "optimizer", None)
+        if self._elsewhere() or not isinstance(optimizer, torch.optim.Optimizer):
+            return original(scheduler, *args, **kwargs)
+        before, refusal = _rate(optimizer), ""
+        try:
+            with self._working():
+                return original(scheduler, *args, **kwargs)
+        except TypeError as error:
+            refusal = str(error)
+            raise
+        finally:
+            key = self._identity(optimizer)
+            steps = self._steps.get(key, 0)
+            self.emit(
+                events.SchedulerStep,
+                user_place(),
+                scheduler=self._identity(scheduler),
+                kind=type(scheduler).__name__,
+                optimizer=key,
+                steps=-1 if not steps and self._scaled is not None else steps,  # a scaler may have left steps out
+                before=before,
+                after=_rate(optimizer),
+                refusal=refusal,
             )
 
     # ------------------------------------------------------------------------------------------------- devices, files
@@ -815,6 +947,8 @@ class Recorder:
                 (torch, "save", self._save),
                 (torch.utils.data.DataLoader, "__iter__", self._iterate),
                 (torch.utils.data.DistributedSampler, "__iter__", self._sample),
+                *((kind, "__init__", self._scheduler_init) for kind in _schedulers("__init__")),
+                *((kind, "step", self._scheduler_step) for kind in _schedulers("step")),
                 *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
             ):
                 undo.callback(_patch(owner, name, hook))
@@ -853,6 +987,38 @@ def _weight(found: list[float], gradients: Any) -> None:
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
     for group in optimizer.param_groups:
         yield from group["params"]
+
+
+def _rate(optimizer: torch.optim.Optimizer) -> float:
+    return float(optimizer.param_groups[0].get("lr", 0.0)) if optimizer.param_groups else 0.0
+
+
+_BUILT_ALONE = frozenset({"LRScheduler", "ReduceLROnPlateau", "SequentialLR", "ChainedScheduler"})  # no common ancestor
+
+
+def _schedulers(method: str) -> Iterator[type]:
+    """The scheduler classes of torch whose own `method` is to be hooked."""
+    kinds = {id(kind): kind for kind in vars(torch.optim.lr_scheduler).values() if isinstance(kind, type)}
+    for kind in kinds.values():
+        if method in vars(kind) and hasattr(kind, "step") and (method == "step" or kind.__name__ in _BUILT_ALONE):
+            yield kind
+
+
+def count_used_up(given: Any) -> int:
+    """How many iterators in what an optimizer is given have been run to their end before."""
+    if isinstance(given, dict):
+        return count_used_up(given.get("params"))
+    if isinstance(given, (list, tuple)):
+        return sum(count_used_up(one) for one in given if isinstance(one, dict))
+    return int(_is_used_up(given))
+
+
+def _is_used_up(iterator: Any) -> bool:
+    if inspect.isgenerator(iterator):
+        return inspect.getgeneratorstate(iterator) == inspect.GEN_CLOSED
+    if isinstance(iterator, (filter, map)):
+        return any(_is_used_up(one) for one in gc.get_referents(iterator))
+    return isinstance(iterator, itertools.chain) and not gc.get_referents(iterator)
 
 
 def _named(value: Any) -> Iterator[tuple[str, torch.Tensor]]:

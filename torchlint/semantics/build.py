@@ -46,6 +46,7 @@ _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"save"}), frozenset({"torch", "th", "state_dict"})),
     (frozenset({"to", "cuda"}), _FACTORIES | {"DataLoader"}),
     (_LOSSES,),
+    (frozenset({"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam"}),),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,12 +26,15 @@ from torchlint.facts import (
     Forward,
     Function,
     FunctionInfo,
+    Given,
     Grad,
     GradContext,
     GradientsClipped,
     GradientUsed,
     GradSwitched,
     Instance,
+    IteratorMade,
+    IteratorUsedUp,
     Literal,
     Loaded,
     Loader,
@@ -45,12 +48,14 @@ from torchlint.facts import (
     OptimizerStep,
     Parameters,
     ParamGroupAdded,
+    RequiresGradSet,
     Sampler,
     SamplerBuilt,
     Saved,
     Scaler,
     ScalerUpdated,
     Scheduler,
+    SchedulerBuilt,
     SchedulerStep,
     SuperInit,
     Tensor,
@@ -369,7 +374,7 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
     if optimizer_like and info.method("step") is None:  # with a step of its own it may do anything: that is followed
         return _optimizer(m, node, f"{info.name}", arguments)
     if any(words.is_scheduler_api(b) or b == "torch.optim.lr_scheduler.LRScheduler" for b in lineage):
-        return Scheduler(site=m.site(node), api=info.name, optimizer=arguments.get(0, "optimizer"))
+        return _scheduler(m, node, info.name, arguments)
     made_instance = Instance(site=m.site(node), cls=info)
     for given in arguments.all():
         for one in given.options():
@@ -472,7 +477,9 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
         case Scaler():
             return _scaler_method(m, node, receiver, name, arguments)
         case Scheduler() if name == "step":
-            m.emit(SchedulerStep(*m.at(node), scheduler=receiver))
+            count = None if arguments.starred else len(arguments.all())
+            text = _receiver_spelling(node)
+            m.emit(SchedulerStep(*m.at(node), scheduler=receiver, arguments=count, spelling=text))
             return Unknown(origin="call")
         case Parameters() if name in ("__iter__", "__next__"):
             return item(m, receiver, None, node)
@@ -574,7 +581,7 @@ def _module_method(
                     place(m, one, device)
             return receiver
         case "parameters" | "named_parameters" | "buffers" | "named_buffers":
-            return Parameters(site=m.site(node), of=list(receiver.options()), holders=list(receiver.options()))
+            return _iterator(m, Parameters(site=m.site(node), of=list(receiver.options())), list(receiver.options()))
         case "zero_grad":
             m.emit(ZeroGrad(*m.at(node), target=receiver))
             return Unknown(origin="call")
@@ -625,6 +632,7 @@ def _module_method(
             return receiver
         case "requires_grad_":
             m.emit(GradientUsed(*m.at(node), target=receiver))
+            set_requires_grad(m, node, receiver, arguments.get(0, "requires_grad") or Literal(value=True))
             return receiver
         case "float" | "half" | "double" | "bfloat16" | "type" | "share_memory" | "compile":
             return receiver
@@ -873,6 +881,7 @@ def _tensor_method(
     if name in ("requires_grad_", "retain_grad", "register_hook"):
         if name == "requires_grad_":
             m.emit(GradientUsed(*m.at(node), target=receiver))
+            set_requires_grad(m, node, receiver, arguments.get(0, "requires_grad") or Literal(value=True))
         return receiver
     if name.startswith("new_"):
         return Tensor(site=m.site(node), made_by=name, device=receiver.device)
@@ -968,6 +977,7 @@ def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: s
             grow(m, receiver, arguments.positional[:1] if name == "append" else None)
             add_items(receiver, arguments.positional[:1])
         case "extend" | "update" if arguments.positional:
+            arguments.positional[0] = run_out(m, node, arguments.positional[0])
             one = only(arguments.positional[0])
             written = name == "extend" and isinstance(one, Collection) and not one.open and one.grown is None
             grow(m, receiver, list(one.items) if written and isinstance(one, Collection) else None)
@@ -1054,6 +1064,8 @@ def _unknown_method(
         and name in ("zero_", "fill_", "detach_", "copy_", "mul_")
     ):
         m.emit(ZeroGrad(*m.at(node), target=receiver))
+        return receiver
+    if name == "requires_grad_" and set_requires_grad(m, node, receiver, arguments.get(0, "") or Literal(value=True)):
         return receiver
     if isinstance(receiver, Unknown) and not m.lookalike:
         typed = _typed_by_use(m, receiver, name, arguments)
@@ -1186,7 +1198,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
     if words.is_optimizer_api(path):
         return _optimizer(m, node, path, arguments)
     if words.is_scheduler_api(path):
-        return Scheduler(site=m.site(node), api=path, optimizer=arguments.get(0, "optimizer"))
+        return _scheduler(m, node, path, arguments)
     if path == "torch.distributed.tensor.parallel.parallelize_module":
         return _parallelized(m, node, arguments)
     if path.startswith("torch."):
@@ -1203,12 +1215,17 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
     ):
         return next((a for a in arguments.positional if not isinstance(only(a), Literal)), arguments.positional[0])
     if path in ("itertools.chain", "itertools.chain.from_iterable"):
-        return parameters_from(m, Collection(kind="chain", items=list(arguments.positional))) or Collection(
-            kind="list", items=[element_of(m, a, node) for a in arguments.positional], open=True
-        )
+        chained = parameters_from(m, Collection(kind="chain", items=list(arguments.positional)))
+        if isinstance(chained, Parameters):
+            sources = [a for a in arguments.positional if _runs_out(a)]
+            return _iterator(m, Parameters(of=chained.of, open=chained.open, whole=chained.whole, sources=sources), [])
+        return Collection(kind="list", items=[element_of(m, a, node) for a in arguments.positional], open=True)
     if path == "collections.OrderedDict" and (known := _pairs(arguments)) is not None:
         return known
     if path in ("itertools.islice", "itertools.cycle"):
+        taken = only(arguments.positional[0]) if arguments.positional else None
+        if isinstance(taken, Parameters):
+            return Parameters(site=m.site(node), of=taken.of, open=taken.open, whole=False, holders=[taken])
         return arguments.positional[0] if arguments.positional else Unknown(origin="call")
     if path.startswith("numpy."):
         return Unknown(origin="numpy")
@@ -1267,17 +1284,18 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             return Collection(kind="enumerate", items=[first])
         case "zip":
             return Collection(kind="zip", items=list(given))
-        case "list" | "tuple" | "iter" | "reversed" | "sorted" | "set" if first is not None:
+        case "list" | "tuple" | "sorted" | "set" if first is not None:
+            return run_out(m, node, first)
+        case "iter" | "reversed" if first is not None:
             return first
         case "next" if first is not None:
             return element_of(m, first, node)
         case "filter" if len(given) == 2:
             one = only(given[1])
-            return (
-                Parameters(site=m.site(node), of=one.of, open=one.open, whole=False)
-                if isinstance(one, Parameters)
-                else given[1]
-            )
+            if not isinstance(one, Parameters):
+                return given[1]
+            part = Parameters(site=m.site(node), of=one.of, open=one.open, whole=False, sources=[one])
+            return _iterator(m, part, [])
         case "map" if len(given) == 2:
             return Collection(
                 kind="list",
@@ -1300,6 +1318,7 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
                         m.emit(AttributeSet(*m.at(node), owner=one, attribute="", value=given[2]))
             return Unknown(origin="call")
         case "sum" if first is not None:
+            run_out(m, node, first)
             one = only(first)
             graph = graph_of(first)
             if isinstance(one, Collection) and one.items and all(isinstance(only(i), Tensor) for i in one.items):
@@ -1317,6 +1336,8 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             return parent
         case "float" | "int" | "len" | "str" | "bool" | "range" | "print" | "isinstance" | "hasattr":
             return Unknown(origin="number")
+        case "max" | "min" if first is not None and len(given) == 1:
+            run_out(m, node, first)
         case "dict":
             return Mapping(entries=dict(arguments.keywords), open=bool(given) or arguments.starred)
         case "exec" | "eval":
@@ -1399,8 +1420,134 @@ def grow(m: Machine, collection: Collection, items: list[Value] | None) -> None:
 def _optimizer(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
     given = arguments.get(0, "params")
     made = Optimizer(site=m.site(node), api=path, parameters=parameters_from(m, given) if given is not None else None)
-    m.emit(OptimizerBuilt(*m.at(node), optimizer=made, bound=frozenset(m.active.locals)))
+    written = _argument_node(node, "params")
+    parts = list(_given(m, written, given)) if given is not None and not arguments.starred else []
+    m.emit(
+        OptimizerBuilt(
+            *m.at(node),
+            optimizer=made,
+            bound=frozenset(m.active.locals),
+            given=parts,
+            argument=m.site(written) if written is not None else None,
+            settings=[a for a in arguments.all() if a is not given],
+        )
+    )
+    for part in parts:
+        run_out(m, node, part.value)
     return made
+
+
+def _argument_node(node: cst.Call, keyword: str) -> Any:
+    """The first argument of a call where it is written out, or the one of that name."""
+    for index, argument in enumerate(node.args):
+        if (argument.keyword is None and not index and not argument.star) or (
+            argument.keyword is not None and argument.keyword.value == keyword
+        ):
+            return argument.value
+    return None
+
+
+def _given(m: Machine, node: Any, value: Value, listed: bool = False) -> Iterator[Given]:
+    """What an optimizer is given, taken apart as the optimizer does; `node` is where it is written out, if it is."""
+    one = only(value)
+    match one:
+        case Collection(kind="list" | "tuple", items=items) if not listed:
+            nodes: list[Any] = [e.value for e in node.elements] if isinstance(node, (cst.List, cst.Tuple)) else []
+            plain = len(nodes) == len(items) and not one.open
+            for index, part in enumerate(items):
+                yield from _given(m, nodes[index] if plain else None, part, listed=True)
+        case Mapping(entries=entries):
+            if "params" in entries:
+                inner = next((e.value for e in getattr(node, "elements", ()) if _is_params(e)), None)
+                site = m.site(inner) if inner is not None else None
+                yield Given(entries["params"], site, grouped=True, listed=listed)
+        case _:
+            yield Given(value, m.site(node) if node is not None else None, listed=listed)
+
+
+def _is_params(element: Any) -> bool:
+    key = getattr(element, "key", None)
+    return isinstance(key, cst.SimpleString) and key.value.strip("\"'") == "params"
+
+
+def _iterator(m: Machine, made: Parameters, holders: list[Value]) -> Parameters:
+    """Tells that an iterator over parameters begins here."""
+    made.generator = True
+    made.holders = holders
+    m.emit(IteratorMade(*m.at(None), iterator=made))
+    return made
+
+
+def _runs_out(value: Value) -> bool:
+    one = only(value)
+    return isinstance(one, Parameters) and one.generator
+
+
+def run_out(m: Machine, node: Any, value: Value) -> Value:
+    """Runs through `value` to its end, as `list(...)` does: what is made of it can be run through again."""
+    one = only(value)
+    if isinstance(one, Collection):
+        for iterator in m.lazy.get(one, ()):
+            m.emit(IteratorUsedUp(*m.at(node), iterator=iterator))
+    if not isinstance(one, Parameters) or not one.generator:
+        return value
+    m.emit(IteratorUsedUp(*m.at(node), iterator=one))
+    for source in one.sources:
+        run_out(m, node, source)
+    return Parameters(site=m.site(node), of=one.of, open=one.open, whole=one.whole, holders=[one])
+
+
+def _scheduler(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
+    """A scheduler is made; one that is made of others steps them."""
+    optimizer = arguments.get(1 if path.endswith(".get_scheduler") else 0, "optimizer")
+    made = Scheduler(site=m.site(node), api=path, optimizer=optimizer)
+    for given in arguments.all():
+        inner = only(given)
+        for one in inner.items if isinstance(inner, Collection) else [given]:
+            for option in one.options():
+                if isinstance(option, Scheduler):
+                    option.nested = True
+                    if made.optimizer is None or path in words.SCHEDULERS_OF_SCHEDULERS:
+                        made.optimizer = option.optimizer
+    m.emit(SchedulerBuilt(*m.at(node), scheduler=made))
+    return made
+
+
+def set_requires_grad(m: Machine, node: Any, target: Value, to: Value) -> bool:
+    """Tells that `requires_grad` of what `target` is, or runs through, is set; False when that is not known."""
+    constant = settled(to)
+    flag = bool(constant.value) if isinstance(constant, Literal) else None
+    one = only(target)
+    if isinstance(one, (Module, Tensor)):
+        loops = [loop for loop in m.loops if loop.over is not None]
+        some = bool(loops) and not m.quiet and _one_of_a_loop(one)
+        m.emit(RequiresGradSet(*m.at(node), targets=[one], to=flag, some=some))
+        return True
+    around = only(parameters_from(m, one)) if isinstance(one, Unknown) else None
+    if not isinstance(around, Parameters):
+        m.emit(RequiresGradSet(*m.at(node), targets=list(target.options()), to=flag, some=True))
+        return False
+    loop = m.loops[-1] if m.loops else None
+    over = only(loop.over) if loop is not None and loop.over is not None else None
+    if isinstance(over, Collection) and over.kind == "enumerate":
+        over = only(over.items[0])
+    exact = (
+        loop is not None
+        and isinstance(over, Parameters)
+        and over.whole
+        and not over.open
+        and m.forks == loop.forks
+        and bool(m.runs)
+        and not m.runs[-1].continues
+        and not m.runs[-1].breaks
+    )
+    m.emit(RequiresGradSet(*m.at(node), targets=around.of, to=flag, some=not exact, loop=loop))
+    return True
+
+
+def _one_of_a_loop(value: Value) -> bool:
+    """True for what a loop runs through: it is another one in each round."""
+    return isinstance(value, Module) and value.evidence is not Evidence.MADE and not value.name
 
 
 def parameters_from(m: Machine, value: Value | None) -> Parameters | Any:
@@ -1817,6 +1964,7 @@ def _parameter(m: Machine, node: cst.Call, arguments: Arguments, trainable: bool
         site=m.site(node),
         made_by="parameter",
         parameter=trainable,
+        tracked=trainable if flag is None else bool(flag.value) if isinstance(flag, Literal) else None,
         rank=one.rank if isinstance(one, Tensor) else None,
         data=m.site(arguments.nodes[0]) if arguments.nodes else None,
     )
@@ -1881,7 +2029,17 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
                     device = None if given is None else device  # torch.tensor(t) keeps the device of a tensor t
     site = m.site(node)
     placed = given is not None and not (isinstance(only(given), Literal) and device is CPU)
-    return Tensor(site=site, made_by=path, device=device, rank=rank, fresh=None if placed else site, factory=path)
+    wish = only(arguments.keywords.get("requires_grad"))
+    tracked = False if wish is None else bool(wish.value) if isinstance(wish, Literal) else None
+    return Tensor(
+        site=site,
+        made_by=path,
+        device=device,
+        rank=rank,
+        fresh=None if placed else site,
+        factory=path,
+        tracked=None if arguments.starred else tracked,
+    )
 
 
 def _nesting(value: Collection) -> int | None:

@@ -200,6 +200,8 @@ def object_attribute(m: Machine, owner: Module | Instance, name: str, node: Any)
             link(parameter, owner)
             return m.derive(owner, name, parameter)
     fresh = Unknown(name=f"{owner.name or 'self'}.{name}", origin="attribute", holds=True)
+    if isinstance(owner, Module) and name in ("parameters", "named_parameters"):
+        fresh.origin = "method"
     link(fresh, owner)
     return m.derive(owner, name, fresh)
 
@@ -285,8 +287,10 @@ def _tuple(m: Machine, node: Any) -> Value:
         if len(items) >= ITEM_LIMIT and not matters(value):
             is_open = True
         elif isinstance(element, cst.StarredElement):
+            from torchlint.semantics.calls import run_out
+
             is_open = True
-            inner = only(value)
+            inner = only(value := run_out(m, element, value))
             items.extend(inner.items if isinstance(inner, Collection) else [value])
         else:
             items.append(value)

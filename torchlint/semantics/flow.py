@@ -33,6 +33,7 @@ from torchlint.facts import (
     Parameters,
     ParamGroupAdded,
     Sampler,
+    Scheduler,
     Tensor,
     Unknown,
     Value,
@@ -147,11 +148,11 @@ def _augmented(m: Machine, node: cst.AugAssign) -> None:
     left = ev(m, node.target)
     one, other = only(left), only(right)
     if isinstance(one, Collection) and one.kind == "list":
-        from torchlint.semantics.calls import grow
+        from torchlint.semantics.calls import grow, run_out
 
         written = isinstance(other, Collection) and not other.open and other.grown is None
         grow(m, one, list(other.items) if written and isinstance(other, Collection) else None)
-        one.items.extend(other.items if isinstance(other, Collection) else [right])
+        one.items.extend(other.items if isinstance(other, Collection) else [run_out(m, node, right)])
         return
     if isinstance(node.target, cst.Attribute) and node.target.attr.value == "grad":
         m.emit(ZeroGrad(*m.at(node), target=left))  # `p.grad *= 0`
@@ -199,6 +200,8 @@ def bind_name(m: Machine, name: str, value: Value) -> None:
             for inside in value.alternatives:
                 inside.name = inside.name or name
     shared = m.active.shared.get(name)
+    if type(value) is Scheduler:
+        value.names.append((None if shared is m.module else m.active.info, name))
     if shared is None:
         m.active.locals[name] = value
         return
@@ -215,7 +218,11 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
             m.emit(ZeroGrad(*m.at(node), target=owner))
             return
         case "requires_grad":
+            from torchlint.semantics.calls import set_requires_grad
+
             m.emit(GradientUsed(*m.at(node), target=owner))
+            if not possibly(owner, Module):  # as an attribute of a module it means nothing
+                set_requires_grad(m, node, owner, value)
             return
         case "data" if not isinstance(only(owner), Instance):
             for one in owner.options():
@@ -223,6 +230,8 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
                     one.device = None
                 unplace(m, one)
             return
+    if type(value) is Scheduler:
+        value.names.append((None, f".{name}"))
     for one in owner.options():
         if isinstance(one, (Literal, Api)):
             continue
@@ -671,6 +680,7 @@ def run_loop(
     once: bool = False,
     test: list[bool | None] | None = None,
     orelse: cst.Else | None = None,
+    lazy: bool = False,
 ) -> None:
     """Runs a loop: its body once, with what an earlier round can have left in its variables, and the way back."""
     names = m.assigned.get(id(node))
@@ -693,6 +703,7 @@ def run_loop(
     entry = list(m.tail)
     m.runs.append(LoopRun())
     m.forks += not once
+    loop.forks = m.forks
     begin(loop)
     after_test = list(m.tail) if test is not None else entry
     body()
@@ -701,6 +712,7 @@ def run_loop(
     m.merge([*([(m.active.locals, m.heap, m.tail)] if m.tail else []), *run.continues])
     m.loops = outer
     loop.once = once or m.dead
+    loop.left_early = bool(run.breaks)
     if not once:
         for end in m.tail:
             end.next.append(head)
@@ -715,6 +727,10 @@ def run_loop(
         if m.tail:
             ends.append((m.active.locals, m.heap, m.tail if once else after_test))
     m.merge(ends)
+    if not run.breaks and over is not None and not lazy and m.tail:
+        from torchlint.semantics.calls import run_out
+
+        run_out(m, node, over)
     if orelse is not None and not m.dead:
         run_block(m, orelse.body)
     m.merge([*([(m.active.locals, m.heap, m.tail)] if m.tail else []), *run.breaks])
@@ -725,6 +741,8 @@ def run_comprehension(m: Machine, node: Any) -> Value:
     saved = dict(m.active.locals)
     produced: list[Value] = []
     own: set[str] = set()
+    used: list[Value] = []
+    lazy = isinstance(node, cst.GeneratorExp)
 
     def descend(clause: cst.CompFor) -> None:
         over = ev(m, clause.iter)
@@ -747,13 +765,19 @@ def run_comprehension(m: Machine, node: Any) -> Value:
             else:
                 produced.append(ev(m, node.elt))
 
-        run_loop(m, clause, begin, body, over=over)
+        used.append(over)
+        run_loop(m, clause, begin, body, over=over, lazy=lazy)
 
     descend(node.for_in)
     m.active.locals = {**saved, **{k: v for k, v in m.active.locals.items() if k in saved and k not in own}}
     if isinstance(node, cst.BaseDict):
         return Mapping(entries={f"*{i}": v for i, v in enumerate(produced)}, open=True)
-    return Collection(kind="list", items=produced, open=True)
+    made = Collection(kind="list", items=produced, open=True)
+    if lazy:
+        iterators: list[Value] = [one for one in map(only, used) if isinstance(one, Parameters) and one.generator]
+        if iterators:
+            m.lazy[made] = iterators
+    return made
 
 
 def element_of(m: Machine, over: Value, node: Any) -> Value:

@@ -127,6 +127,7 @@ class Machine:
     one_round: bool = False
     mode_tests: int = 0  # how many tests of `training` decide whether the program gets here
     expects_error: bool = False  # inside `with pytest.raises(...)` and its like
+    lazy: dict[Value, list[Value]] = field(default_factory=dict)  # generator expressions, and what they will use up
     placed: set[Value] = field(default_factory=set)  # what has been on a known device at some time
     default_device: Device | None = None  # of a `with torch.device(...)` around
     autocast: Autocast | None = None  # the innermost region of mixed precision around
