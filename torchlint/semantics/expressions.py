@@ -685,7 +685,9 @@ def _await(m: Machine, node: cst.Await) -> Value:
 def _yield(m: Machine, node: cst.Yield) -> Value:
     value: Value = Unknown(origin="yield")
     if isinstance(node.value, cst.From):
-        value = ev(m, node.value.item)
+        from torchlint.semantics.calls import run_out
+
+        value = run_out(m, node, ev(m, node.value.item))
     elif node.value is not None:
         value = ev(m, node.value)
     handler = m.active.on_yield
