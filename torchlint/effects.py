@@ -20,6 +20,7 @@ from torchlint.facts import (
     Module,
     Optimizer,
     OptimizerBuilt,
+    OptimizerStep,
     Parameters,
     ParamGroupAdded,
     Root,
@@ -102,6 +103,33 @@ def may_mend(event: Event, optimizer: Value) -> bool:
         case UnknownCall():
             return event.touches(optimizer)
     return False
+
+
+def may_update(root: Root, event: Event, module: Value) -> bool:
+    """True when the event is a step of, or makes, an optimizer that certainly moves the weights of `module`.
+
+    Without sight of what an optimizer holds, a backward pass that reaches the module in the same loop says so; code
+    out of sight does when it is called so, and was handed the module with its optimizer.
+    """
+    match event:
+        case OptimizerStep(optimizer=optimizer) | OptimizerBuilt(optimizer=optimizer):
+            held = holdings(optimizer)
+            if held is not None:
+                return any(related(module, one) for one in held)
+            if isinstance(event, OptimizerBuilt):
+                return False
+            passes = [b for b in root.of(Backward) if b.roots and shared_loop(event, b) is not None]
+            return any(related(module, one) for b in passes for one in b.roots or ())
+        case UnknownCall(callee=callee):
+            trains = "train" in callee.lower() or "fit" in callee.lower()
+            return trains and event.touches(module) and any(_holds(a, module) for a in event.arguments)
+    return False
+
+
+def _holds(optimizer: Value, module: Value) -> bool:
+    return any(isinstance(o, Optimizer) for o in optimizer.options()) and any(
+        related(module, one) for one in holdings(optimizer) or ()
+    )
 
 
 def mode_after(mode: str, event: Event, module: Value) -> str:

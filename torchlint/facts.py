@@ -227,6 +227,39 @@ class Unknown(Value):
     holds: bool = False  # was handed a model or an optimizer, or one was taken from it: may act on it
     scaler: Value | None = None  # a loss that this GradScaler has scaled
     made: Made | None = field(default=None, repr=False)  # as a tensor's
+    source: str = ""  # whence its content comes, where that is not the program: "the command line", "a download", ...
+
+
+@dataclass(slots=True, eq=False)
+class StateDict(Unknown):
+    """What `state_dict()` returned. Its tensors are those of `of` themselves, unless `copied`."""
+
+    of: Value = field(default_factory=Value)
+    copied: bool = False
+    edited: bool = False  # some entries were changed, or may have been; or it is not certain whose it is
+
+
+@dataclass(slots=True, eq=False)
+class LoadedFile(Unknown):
+    """What `torch.load` returned, and what becomes of it."""
+
+    path: Value | None = None
+    weights_only: Value | None = None  # None: the default, or it cannot be seen
+    plain: bool = True  # nothing but weights_only decides what may be in the file, and it can be seen
+    uses: dict[str, Site] = field(default_factory=dict)  # "module", "state", "entries", "asked": where first
+    reads: dict[str, Site] = field(default_factory=dict)  # the entries that are taken from it by name
+
+
+@dataclass(slots=True, eq=False)
+class LoadResult(Unknown):
+    """What `load_state_dict` returned: a list of keys that did not fit, not the model."""
+
+    of: Value = field(default_factory=Value)
+    read: bool = False  # the keys are looked at
+    bound: str = ""  # the name or attribute that it was assigned to
+    binding: Site | None = None  # that assignment
+    lost: bool = False  # which was the model's own, or the model has no other name
+    used: Site | None = None  # where it is used as if it were the model
 
 
 @dataclass(slots=True, eq=False)
@@ -446,6 +479,22 @@ class Grad(enum.Enum):
     ON = "on"  # switched on explicitly
     OFF = "off"
     UNKNOWN = "unknown"
+
+
+def states_in(value: Value, depth: int = 0) -> list[StateDict]:
+    """The states that a value is, or has in it."""
+    found: list[StateDict] = []
+    for one in value.options():
+        match one:
+            case StateDict():
+                found.append(one)
+            case Mapping(entries=entries) if depth < 4:
+                for part in entries.values():
+                    found.extend(states_in(part, depth + 1))
+            case Collection(items=items) if depth < 4:
+                for part in items:
+                    found.extend(states_in(part, depth + 1))
+    return found
 
 
 def only(value: Value | None) -> Value | None:
@@ -761,9 +810,39 @@ class Saved(Event):
 
 @dataclass(slots=True, eq=False)
 class Loaded(Event):
-    """`target.load_state_dict(...)`."""
+    """`target.load_state_dict(state, ...)`; `argument` is the site of the state where it stands there alone."""
 
     target: Value = field(default_factory=Value)
+    state: Value | None = None
+    strict: Value | None = None  # None: not given
+    result: LoadResult | None = None
+    discarded: bool = False  # nobody takes the result
+    argument: Site | None = None
+    spelling: str = ""  # how the target is written here
+
+
+@dataclass(slots=True, eq=False)
+class StateTaken(Event):
+    """`target.state_dict()`."""
+
+    state: StateDict = field(default_factory=StateDict)
+    spelling: str = ""  # how the target is written here
+
+
+@dataclass(slots=True, eq=False)
+class StateReturned(Event):
+    """A function returns a state, or something with one in it."""
+
+    value: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class FileLoaded(Event):
+    """`torch.load(...)`; `arguments` are the sites of the path and of `weights_only`, as far as they are given."""
+
+    value: LoadedFile = field(default_factory=LoadedFile)
+    weights_only: Site | None = None
+    path: Site | None = None
 
 
 @dataclass(slots=True, eq=False)

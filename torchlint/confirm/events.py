@@ -272,6 +272,56 @@ class Saved(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class StateUsed(Event):
+    """What `state_dict()` had returned at `taken` was saved, or loaded into a module."""
+
+    taken: Place
+    loaded: bool  # into a module; else saved
+    own: bool  # into the module it was taken from
+    before: int  # optimizer steps before it was taken
+    steps: int  # and since
+    distance: float  # how far its numbers have moved since, by a sample of each tensor
+
+
+@dataclass(slots=True, frozen=True)
+class StateLoaded(Event):
+    """`load_state_dict` of a module, an optimizer or a scheduler was called."""
+
+    target: int
+    kind: str
+    optimizer: bool
+    keys: int  # in what was given
+    own: int  # that the module has
+    missing: int
+    unexpected: int
+    discarded: bool  # the caller threw the result away
+    file: int  # number of the FileRead that gave it, -1: none
+    error: str = ""  # the TypeError it raised
+
+
+@dataclass(slots=True, frozen=True)
+class FileRead(Event):
+    """`torch.load` was called."""
+
+    weights_only: bool | None  # as given, None: the default
+    refusal: str  # torch's own words where it refused the file
+    foreign: tuple[str, ...]  # functions that the file had called while it was read, where nothing forbade it
+    entries: tuple[str, ...]  # of a dictionary
+    asked: tuple[str, ...]  # those of them that the calling function names
+
+
+@dataclass(slots=True, frozen=True)
+class ModuleMoved(Event):
+    """`.to()`, `.cuda()` or `.cpu()` of a module."""
+
+    module: int
+    kind: str
+    before: str  # device of its first parameter
+    after: str
+    training: bool
+
+
+@dataclass(slots=True, frozen=True)
 class Iterated(Event):
     """An iteration over a DataLoader began."""
 
@@ -476,7 +526,7 @@ def decode(line: str) -> Event:
     try:
         name, values = json.loads(line)
         kind = KINDS[name]
-        values |= {key: Place.read(values[key]) for key in ("place", "inner", "step_place") if key in values}
+        values |= {key: Place.read(values[key]) for key in ("place", "inner", "step_place", "taken") if key in values}
         if "orphans" in values:
             values["orphans"] = tuple(Orphan(**one) for one in values["orphans"])
         for key in ("inits", "dropped", "also"):

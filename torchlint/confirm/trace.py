@@ -15,6 +15,7 @@ import io
 import itertools
 import math
 import os
+import pickle
 import re
 import sys
 import threading
@@ -55,6 +56,8 @@ SECOND_PASSES = 2  # from one place with one module in one mode
 LOOKED_AT = 3  # first steps of an optimizer at which the parameters of trained modules are looked through
 MOVES_PER_LINE = 8
 ORDER = 4096  # samples of a pass over the data whose order is compared
+STATES = 20_000  # tensors of states that are remembered
+SAMPLE = 64  # numbers of each
 LIMIT = 200_000  # events of one run
 WEIGHED = 64  # backward passes of which it is seen how much the batch's mean counts
 NORMS = 32  # steps of an optimizer at which the norm of its gradients is measured, where it is clipped or scaled
@@ -87,6 +90,17 @@ class _Taken:
     version: int  # torch's count of writes to it
     optimizer: int
     states: int
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A tensor of what `state_dict()` returned, as it was then."""
+
+    tensor: weakref.ref[torch.Tensor]
+    module: int
+    place: Place
+    steps: int
+    sample: torch.Tensor
 
 
 @dataclass(slots=True)
@@ -158,6 +172,8 @@ class Recorder:
         self._blank = False
         self._weighed = 0
         self._clips: dict[Place, Clip] = {}  # since the last step
+        self._states: dict[int, _Kept] = {}  # by the id of their tensors
+        self._files: Storages[int] = Storages()  # FileRead events by the tensors they gave
         self._refusal: AttributeError | None = None  # the last one that was told
         self._announced = ""  # the last device error that was told
         self._strays = Strays(self.emit, self._identity)
@@ -880,9 +896,124 @@ class Recorder:
         if not has_module and not any(isinstance(one, torch.Tensor) for one in _contents(value)):
             return result
         place = user_place()
+        self._safely(self._use, value, place, -1)
         with self._working():
             refusal, needs = self._safely(_read_back, file, start) or (None, ())
             self.emit(events.Saved, place, kind=type(value).__name__, module=has_module, refusal=refusal, needs=needs)
+        return result
+
+    # --------------------------------------------------------------------------------------------------------- states
+
+    def _state_dict(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere():
+            return original(module, *args, **kwargs)
+        with self._working():  # it calls itself on every layer
+            state = original(module, *args, **kwargs)
+            self._safely(self._take, module, state, user_place())
+        return state
+
+    def _take(self, module: nn.Module, state: Any, place: Place) -> None:
+        if not place.file or not isinstance(state, dict):
+            return
+        if len(self._states) > STATES:
+            self._states = {key: one for key, one in self._states.items() if one.tensor() is not None}
+        key = self._identity(module)
+        for value in list(state.values())[: STATES - len(self._states)]:
+            if isinstance(value, torch.Tensor) and not value.is_sparse:
+                sample = value.detach().reshape(-1)[:SAMPLE].clone()
+                self._states[id(value)] = _Kept(weakref.ref(value), key, place, self._total_steps, sample)
+
+    def _use(self, value: Any, place: Place, target: int) -> None:
+        """A state may be in `value`: tells how far it has moved since it was taken."""
+        found: dict[Place, list[_Kept]] = {}
+        distances: dict[Place, float] = {}
+        for one in _contents(value):
+            taken = self._states.get(id(one))
+            tensor = taken.tensor() if taken is not None else None
+            if taken is None or tensor is None or tensor is not one or taken.steps == self._total_steps:
+                continue
+            now = tensor.detach().reshape(-1)[:SAMPLE].cpu().double()
+            found.setdefault(taken.place, []).append(taken)
+            distance = float((now - taken.sample.cpu().double()).norm())
+            distances[taken.place] = max(distances.get(taken.place, 0.0), distance)
+        for where, ones in found.items():
+            self.emit(
+                events.StateUsed,
+                place,
+                taken=where,
+                loaded=target >= 0,
+                own=ones[0].module == target,
+                before=ones[0].steps,
+                steps=self._total_steps - ones[0].steps,
+                distance=distances[where],
+            )
+
+    def _load_state(self, original: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere():
+            return original(target, *args, **kwargs)
+        caller, place = sys._getframe(2), user_place()
+        state = args[0] if args else kwargs.get("state_dict")
+        key, module = self._identity(target), isinstance(target, nn.Module)
+        self._safely(self._use, state, place, key)
+        given = state if isinstance(state, dict) else {}
+        files = [self._files.get(one) for one in _contents(given, 4) if isinstance(one, torch.Tensor)]
+        values = {"target": key, "kind": type(target).__name__, "optimizer": not module, "keys": len(given)}
+        values["file"] = max((n for n in files if n is not None), default=-1)
+        values |= {"discarded": self._safely(discards, caller) or False, "own": 0, "missing": 0, "unexpected": 0}
+        try:
+            with self._working():
+                result = original(target, *args, **kwargs)
+                values["own"] = len(target.state_dict()) if module else 0
+        except TypeError as error:
+            self.emit(events.StateLoaded, place, **values, error=str(error)[:300])
+            raise
+        values["missing"] = len(getattr(result, "missing_keys", ()))
+        values["unexpected"] = len(getattr(result, "unexpected_keys", ()))
+        self.emit(events.StateLoaded, place, **values)
+        return result
+
+    def _read_file(self, original: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere():
+            return original(file, *args, **kwargs)
+        place, caller = user_place(), sys._getframe(2)
+        weights_only = kwargs.get("weights_only")
+        foreign = (self._safely(_foreign, file) or ()) if weights_only is False else ()
+        values = {"weights_only": weights_only, "foreign": foreign, "refusal": "", "entries": (), "asked": ()}
+        try:
+            with self._working():
+                result = original(file, *args, **kwargs)
+        except Exception as error:
+            if isinstance(error, (pickle.UnpicklingError, RuntimeError)):
+                values["refusal"] = " ".join(str(error).split())[:300]
+                self.emit(events.FileRead, place, **values)
+            raise
+        if isinstance(result, dict):
+            entries = tuple(key for key in result if isinstance(key, str))[:64]
+            constants = set(_constants(caller.f_code))
+            values |= {"entries": entries, "asked": tuple(key for key in entries if key in constants)}
+        number = self.emit(events.FileRead, place, **values)
+        for one in _contents(result, 4):
+            if isinstance(one, torch.Tensor):
+                self._safely(self._files.put, one, number)
+        return result
+
+    def _move_module(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self._elsewhere() or "_parameters" not in module.__dict__:
+            return original(module, *args, **kwargs)
+        before = self._safely(_device, module)
+        with self._working():
+            result = original(module, *args, **kwargs)
+        after = self._safely(_device, module)
+        if before and after:
+            self.emit(
+                events.ModuleMoved,
+                user_place(),
+                module=self._identity(module),
+                kind=type(module).__name__,
+                before=before,
+                after=after,
+                training=module.training,
+            )
         return result
 
     def _iterate(self, original: Any, loader: Any) -> Any:
@@ -945,6 +1076,11 @@ class Recorder:
                     for name in ("clip_grad_norm_", "clip_grad_value_")
                 ),
                 (torch, "save", self._save),
+                (torch, "load", self._read_file),
+                (nn.Module, "state_dict", self._state_dict),
+                (nn.Module, "load_state_dict", self._load_state),
+                (optimizer, "load_state_dict", self._load_state),
+                *((nn.Module, name, self._move_module) for name in ("to", "cuda", "cpu")),
                 (torch.utils.data.DataLoader, "__iter__", self._iterate),
                 (torch.utils.data.DistributedSampler, "__iter__", self._sample),
                 *((kind, "__init__", self._scheduler_init) for kind in _schedulers("__init__")),
@@ -1030,6 +1166,37 @@ def _named(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _condition(tensor: torch.Tensor) -> str:
     return f"{tensor.device} {tensor.dtype}" + (" with its graph" if tensor.grad_fn is not None else "")
+
+
+def _device(module: nn.Module) -> str:
+    return next((str(one.device) for one in module.parameters()), "")
+
+
+def _constants(code: Any) -> Iterator[str]:
+    """The strings that a function names, in tuples too: the keys of a dictionary that is written out are one."""
+    for one in code.co_consts:
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, tuple):
+            yield from (part for part in one if isinstance(part, str))
+
+
+# Functions of the standard library that ordinary objects are restored with.
+_RESTORING = ("builtins.getattr", "copyreg.", "_codecs.", "operator.", "collections.", "pathlib.", "numpy.", "torch.")
+
+
+def _foreign(file: Any) -> tuple[str, ...]:
+    """The functions that a file has called while it is read, those left out that ordinary objects are restored with."""
+    if not isinstance(file, (str, os.PathLike)):
+        return ()
+    found: list[str] = []
+    with contextlib.suppress(Exception):  # only since torch 2.5, and only for files in its zip format
+        for name in torch.serialization.get_unsafe_globals_in_checkpoint(file):
+            owner, _, last = name.rpartition(".")
+            thing = getattr(sys.modules.get(owner), last, None)
+            if thing is not None and not isinstance(thing, type) and not name.startswith(_RESTORING):
+                found.append(name)
+    return tuple(sorted(found))
 
 
 def _number(loss: Any) -> float | None:

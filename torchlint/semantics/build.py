@@ -44,6 +44,7 @@ _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"backward", "manual_backward"}), frozenset({"step", "optimizer_step"})),
     (frozenset({"eval", "no_grad", "inference_mode", "set_grad_enabled", "load_state_dict"}),),
     (frozenset({"save"}), frozenset({"torch", "th", "state_dict"})),
+    (frozenset({"load"}), frozenset({"torch", "th"})),
     (frozenset({"to", "cuda"}), _FACTORIES | {"DataLoader"}),
     (_LOSSES,),
     (frozenset({"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam"}),),

@@ -36,8 +36,9 @@ from torchlint.facts import (
     IteratorMade,
     IteratorUsedUp,
     Literal,
-    Loaded,
+    LoadedFile,
     Loader,
+    LoadResult,
     Mapping,
     ModelWrapped,
     ModeSet,
@@ -57,6 +58,7 @@ from torchlint.facts import (
     Scheduler,
     SchedulerBuilt,
     SchedulerStep,
+    StateDict,
     SuperInit,
     Tensor,
     Unknown,
@@ -66,6 +68,7 @@ from torchlint.facts import (
     ZeroGrad,
     only,
 )
+from torchlint.semantics import states
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
 from torchlint.semantics.flow import element_of, set_attribute
@@ -214,6 +217,8 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     given = arguments.all()
     handed = [*given, receiver] if receiver is not None else given
     m.unknown_call(node, name or _spelling(node.func), handed)
+    states.escaped(handed)
+    states.note_called(m, node, receiver if receiver is not None and not name else Literal())
     graph: frozenset[Value] = graphs_of(handed)
     called = receiver if receiver is not None and not name else None
     if isinstance(called, Unknown) and called.origin in ("attribute", "parameter", "item") and m.grad is not Grad.OFF:
@@ -459,7 +464,10 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             if len(options) == 1:
                 return call_method(m, node, options[0], name, arguments, discarded)
             known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
-            return _over_options(m, known, lambda one: call_method(m, node, one, name, arguments, discarded))
+            found = _over_options(m, known, lambda one: call_method(m, node, one, name, arguments, discarded))
+            if name == "state_dict" and len(known) > 1:
+                states.escaped([found])  # of one of them, nobody knows which
+            return found
         case Api(path=path):
             if name == "zero_grad" and arguments.positional:
                 m.emit(ZeroGrad(*m.at(node), target=arguments.positional[0]))
@@ -492,6 +500,15 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             return _collection_method(m, node, receiver, name, arguments)
         case Mapping():
             return _mapping_method(m, node, receiver, name, arguments)
+        case StateDict():
+            return states.state_method(m, node, receiver, name)
+        case LoadResult():
+            states.misused(m, node, receiver, name)
+            return Unknown(origin="call")
+        case Scheduler() if name == "state_dict":
+            return states.taken(m, node, receiver)
+        case Scheduler() if name == "load_state_dict":
+            return states.loaded(m, node, receiver, arguments, discarded)
         case Loader() | Device() | Literal() | Scheduler() | GradContext():
             return Unknown(
                 origin="call",
@@ -586,12 +603,11 @@ def _module_method(
             m.emit(ZeroGrad(*m.at(node), target=receiver))
             return Unknown(origin="call")
         case "load_state_dict":
-            m.emit(Loaded(*m.at(node), target=receiver))
-            return Unknown(origin="call")
+            return states.loaded(m, node, receiver, arguments, discarded)
         case "forward":
             return forward(m, node, receiver, arguments, direct=True)
         case "state_dict":
-            return Unknown(origin="state_dict")
+            return states.taken(m, node, receiver)
         case "add_module" | "register_module" | "register_parameter" | "register_buffer":
             key, value = arguments.get(0, "name"), arguments.get(1, "module")
             for one in receiver.options():
@@ -750,7 +766,11 @@ def _optimizer_method(m: Machine, node: cst.Call, receiver: Value, name: str, ar
             loss = arguments.get(0, "loss")
             _backward(m, node, loss)
             return Unknown(origin="call")
-        case "state_dict" | "load_state_dict" | "register_step_post_hook" | "register_step_pre_hook" | "train" | "eval":
+        case "state_dict":
+            return states.taken(m, node, receiver)
+        case "load_state_dict":
+            return states.loaded(m, node, receiver, arguments, False)
+        case "register_step_post_hook" | "register_step_pre_hook" | "train" | "eval":
             return Unknown(origin="call")
     if any(word in name for word in words.ZERO_GRAD_WORDS):
         m.emit(ZeroGrad(*m.at(node), target=receiver))
@@ -1032,6 +1052,14 @@ def _unknown_method(
     m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments, discarded: bool
 ) -> Value:
     """A method of something whose class is not known: some words mean the same everywhere."""
+    if isinstance(receiver, Unknown):
+        if states.still_shared(m, receiver, name):
+            return receiver
+        itself = states.note_method(m, node, receiver, name, arguments)
+        if itself is not None:
+            return itself
+        if name == "load_state_dict" and not m.lookalike and not isinstance(receiver, LoadedFile):
+            states.loaded(m, node, receiver, arguments, discarded)
     first = only(arguments.positional[0]) if arguments.positional else None
     if name in words.BACKWARD_METHODS or name == "backward":
         loss: Value | None = (
@@ -1180,6 +1208,10 @@ def _prepared(m: Machine, arguments: Arguments) -> Value:
 def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarded: bool = False) -> Value:
     """Calls something imported or built in, by its dotted name."""
     path = words.canonical(path)
+    if path in ("copy.copy", "collections.OrderedDict", "builtins.dict") and arguments.positional:
+        shared = only(arguments.positional[0])
+        if isinstance(shared, StateDict):
+            return shared
     if path.startswith("builtins."):
         return _builtin(m, node, path[9:], arguments)
     if path in words.DDP or path in words.FSDP:
@@ -1205,7 +1237,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return _torch(m, node, path, arguments, discarded)
     last = path.rsplit(".", 1)[-1]
     if path == "copy.deepcopy":
-        return _copied(m, arguments)
+        return _copied(m, node, arguments)
     if path in ("sys.exit", "os._exit"):
         m.tail = []
         return Unknown(origin="call")
@@ -1334,7 +1366,10 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             if itself is not None:
                 link(itself, parent)
             return parent
-        case "float" | "int" | "len" | "str" | "bool" | "range" | "print" | "isinstance" | "hasattr":
+        case "isinstance" | "hasattr" | "type" | "callable":
+            states.note_asked(arguments.all())
+            return Unknown(origin="number")
+        case "float" | "int" | "len" | "str" | "bool" | "range" | "print":
             return Unknown(origin="number")
         case "max" | "min" if first is not None and len(given) == 1:
             run_out(m, node, first)
@@ -1632,7 +1667,7 @@ def _parallelized(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
     return model
 
 
-def _copied(m: Machine, arguments: Arguments) -> Value:
+def _copied(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
     first = only(arguments.positional[0]) if arguments.positional else None
     match first:
         case Module():
@@ -1649,6 +1684,8 @@ def _copied(m: Machine, arguments: Arguments) -> Value:
             if known is not None:
                 place(m, made, known)
             return made
+        case StateDict():
+            return states.copied(m, first, node)
         case Tensor():
             return Tensor(made_by="deepcopy", device=first.device, rank=first.rank, fresh=first.fresh)
     return Unknown(origin="call")
@@ -1724,7 +1761,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
                 m.emit(Saved(*m.at(node), value=value, argument=site))
             return Unknown(origin="call")
         case "torch.load":
-            return Unknown(site=m.site(node), origin="load")
+            return states.read_file(m, node, arguments)
         case "torch._foreach_zero_":
             m.emit(ZeroGrad(*m.at(node), target=Unknown(origin="call")))
             return Unknown(origin="call")

@@ -21,13 +21,16 @@ from torchlint.facts import (
     GradientUsed,
     Instance,
     Literal,
+    LoadedFile,
     Loader,
+    LoadResult,
     Made,
     Mapping,
     Module,
     Optimizer,
     Parameters,
     Site,
+    StateDict,
     Tensor,
     Unknown,
     Value,
@@ -35,6 +38,7 @@ from torchlint.facts import (
     only,
 )
 from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, graphs_of, link, link_all, matters
+from torchlint.semantics.states import entry, file_entry, misused, note_asked
 from torchlint.semantics.vocabulary import SAMPLER_KEYWORDS, TENSOR_HINTS
 from torchlint.semantics.walk import children, words_of
 
@@ -106,6 +110,11 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
             return m.field_of(owner, name) or m.derive(owner, name, class_attribute(m, owner, name))
         case Device() | Literal():
             return Unknown(origin="attribute")
+        case LoadResult():
+            misused(m, node, owner, name)
+            return Unknown(origin="attribute")
+        case Unknown(origin="weight") if name == "data":
+            return owner
     found = m.field_of(owner, name)
     if found is not None:
         return found
@@ -460,6 +469,8 @@ def _comparison(m: Machine, node: cst.Comparison) -> Value:
                     return Literal(value=False)
                 case cst.IsNot():
                     return Literal(value=True)
+        if isinstance(operator, (cst.In, cst.NotIn)):
+            note_asked(values[1:])
         if isinstance(operator, _ELEMENTWISE) and any(isinstance(only(v), Tensor) for v in values):
             result = combine(m, node, values, "compare")
             if isinstance(result, Tensor):
@@ -596,6 +607,10 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
             return _member(m, owner, key, node)
         case Api() | Literal() | Class():
             return owner if isinstance(owner, (Api, Class)) else Unknown(origin="item")
+        case StateDict():
+            return entry(m, owner)
+        case LoadedFile():
+            return file_entry(m, owner, index, node)
         case Unknown(name="", holds=False):
             origin = "number" if owner.origin == "number" else "item"
             part = part_made(owner, index.value) if isinstance(index, Literal) else None

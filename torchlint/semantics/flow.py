@@ -26,6 +26,7 @@ from torchlint.facts import (
     Join,
     Literal,
     Loader,
+    LoadResult,
     Loop,
     Mapping,
     Module,
@@ -34,6 +35,7 @@ from torchlint.facts import (
     ParamGroupAdded,
     Sampler,
     Scheduler,
+    StateDict,
     Tensor,
     Unknown,
     Value,
@@ -72,6 +74,7 @@ from torchlint.semantics.machine import (
     unique,
     unplace,
 )
+from torchlint.semantics.states import bound, collected, returned
 from torchlint.semantics.walk import assigned_names, children
 
 
@@ -134,6 +137,8 @@ def _expression(m: Machine, node: cst.Expr) -> None:
 
 def _assign(m: Machine, node: cst.Assign) -> None:
     value = ev(m, node.value)
+    if isinstance(value, LoadResult):
+        bound(m, node, value)
     for target in node.targets:
         assign(m, target.target, value, node)
 
@@ -234,6 +239,8 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
         value.names.append((None, f".{name}"))
     for one in owner.options():
         if isinstance(one, (Literal, Api)):
+            if isinstance(one, Api) and one.path == "torch" and name == "load":
+                m.derive(one, name, value)  # it is another function from here on
             continue
         previous = registered_before(m, one, name)
         if not value.name and not isinstance(value, Api):
@@ -296,6 +303,8 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
             case Tensor():
                 if device_of(one) is not None or device_of(value) is not None:
                     combine(m, node, [one, value], "item")
+            case StateDict():
+                one.edited = True
             case Unknown():
                 one.holds = one.holds or matters(value)
                 link_all(value, one)
@@ -366,6 +375,7 @@ _SPLITTING = frozenset({"chunk", "split", "unbind", "max", "min", "topk", "sort"
 
 def _return(m: Machine, node: cst.Return) -> None:
     value: Value = ev(m, node.value) if node.value is not None else m.api("builtins.None")
+    returned(m, node, value)
     if not m.dead:
         m.active.returns.append((value, m.heap, m.tail))
     m.tail = []
@@ -412,6 +422,8 @@ def _del(m: Machine, node: cst.Del) -> None:
             m.emit(ZeroGrad(*m.at(node), target=ev(m, target.value.value)))
         elif isinstance(target.value, cst.Subscript):
             owner, key = only(ev(m, target.value.value)), target.value.slice[0].slice
+            if isinstance(owner, StateDict):
+                owner.edited = True
             index = only(ev(m, key.value)) if isinstance(key, cst.Index) else None
             if isinstance(owner, Mapping) and isinstance(index, Literal):
                 owner.entries.pop(str(index.value), None)
@@ -771,6 +783,9 @@ def run_comprehension(m: Machine, node: Any) -> Value:
     descend(node.for_in)
     m.active.locals = {**saved, **{k: v for k, v in m.active.locals.items() if k in saved and k not in own}}
     if isinstance(node, cst.BaseDict):
+        state = collected(produced)
+        if state is not None:
+            return state
         return Mapping(entries={f"*{i}": v for i, v in enumerate(produced)}, open=True)
     made = Collection(kind="list", items=produced, open=True)
     if lazy:

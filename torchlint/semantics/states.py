@@ -1,0 +1,262 @@
+"""States and files of weights: what `state_dict()` and `torch.load` return, and what becomes of it.
+
+A state is a view: its tensors are the module's own until something copies them. What was read from a file is anything,
+and turns out to be a module, a state or a checkpoint by what is done to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import libcst as cst
+
+from torchlint.facts import (
+    Collection,
+    Device,
+    FileLoaded,
+    Literal,
+    Loaded,
+    LoadedFile,
+    LoadResult,
+    Module,
+    Site,
+    StateDict,
+    StateReturned,
+    StateTaken,
+    Unknown,
+    Value,
+    only,
+    same,
+    states_in,
+)
+from torchlint.semantics.machine import Machine
+from torchlint.semantics.vocabulary import named_like_model
+
+if TYPE_CHECKING:
+    from torchlint.semantics.calls import Arguments
+
+# ------------------------------------------------------------------------------------------------------ states
+
+
+def taken(m: Machine, node: cst.Call, owner: Value) -> StateDict:
+    """`owner.state_dict()`."""
+    state = StateDict(site=m.site(node), origin="state_dict", of=owner)
+    m.emit(StateTaken(*m.at(node), state=state, spelling=_spelled(node)))
+    return state
+
+
+def copied(m: Machine, state: StateDict, node: Any) -> StateDict:
+    """A copy of a state, tensors included. A dictionary of the same tensors counts as the state itself."""
+    return StateDict(site=m.site(node), origin="state_dict", of=state.of, copied=True)
+
+
+def entry(m: Machine, state: StateDict) -> Value:
+    """One of the tensors of a state, whichever."""
+    found = m.field_of(state, "[]")
+    return found or m.derive(state, "[]", Unknown(origin="weight", holders=[state]))
+
+
+_EDITING = frozenset({"update", "pop", "popitem", "setdefault", "clear", "move_to_end", "__setitem__", "__delitem__"})
+
+
+def state_method(m: Machine, node: cst.Call, state: StateDict, name: str) -> Value:
+    """A method of the dictionary."""
+    if name in _EDITING:
+        state.edited = True
+    match name:
+        case "items" | "values":
+            return Collection(kind="items" if name == "items" else "list", items=[entry(m, state)], open=True)
+        case "copy":
+            return state
+        case "get" | "pop" | "setdefault" | "__getitem__":
+            return entry(m, state)
+    return Unknown(origin="call")
+
+
+def still_shared(m: Machine, weight: Value, name: str) -> bool:
+    """True when a method of a state's tensor gives one with the same memory."""
+    if not isinstance(weight, Unknown) or weight.origin != "weight":
+        return False
+    if name == "cpu":  # a copy, unless it lies there anyway
+        states = [h for h in weight.holders if isinstance(h, StateDict)]
+        return bool(states) and all(_on_cpu(m, s.of) for s in states)
+    return name in ("detach", "requires_grad_", "contiguous", "detach_")
+
+
+def _on_cpu(m: Machine, owner: Value) -> bool:
+    places = [only(m.heap.get((one, "$device"))) for one in owner.options()]
+    return all(isinstance(p, Device) and p.kind == "cpu" for p in places)
+
+
+def collected(produced: list[Value]) -> StateDict | None:
+    """The state that a dictionary comprehension gives when each value is that of a state, as it is; else None."""
+    one = only(produced[0]) if len(produced) == 1 else None
+    if isinstance(one, Unknown) and one.origin == "weight":
+        return next((h for h in one.holders if isinstance(h, StateDict)), None)
+    return None
+
+
+def escaped(values: list[Value]) -> None:
+    """Code out of sight was handed these: it may change the entries of a state, and use a file as it likes."""
+    for value in values:
+        for state in states_in(value):
+            state.edited = True
+        for one in value.options():
+            if isinstance(one, LoadedFile):
+                one.uses.setdefault("handed on", Site(None, None, None))
+
+
+def returned(m: Machine, node: Any, value: Value) -> None:
+    """Tells that a function returns a state."""
+    if states_in(value):
+        m.emit(StateReturned(*m.at(node), value=value))
+
+
+# ------------------------------------------------------------------------------------------------------ files
+
+
+def read_file(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
+    """`torch.load(...)`."""
+    replaced = m.fields.get(m.api("torch"), {}).get("load")
+    sites: dict[str, Site] = {}
+    for position, argument in enumerate(node.args):
+        if argument.keyword is not None:
+            sites[argument.keyword.value] = m.site(argument.value)
+        elif position == 0 and not argument.star:
+            sites["f"] = m.site(argument.value)
+    found = LoadedFile(
+        site=m.site(node),
+        origin="load",
+        path=arguments.get(0, "f"),
+        weights_only=arguments.keywords.get("weights_only"),
+        plain=not arguments.starred and replaced is None and arguments.get(2, "pickle_module") is None,
+    )
+    m.emit(FileLoaded(*m.at(node), value=found, weights_only=sites.get("weights_only"), path=sites.get("f")))
+    return found
+
+
+_MODULE_METHODS = frozenset(
+    """
+    eval train parameters named_parameters modules named_modules children named_children state_dict zero_grad
+    load_state_dict forward requires_grad_ apply
+    """.split()
+)
+_ENTRY_METHODS = frozenset({"get", "keys", "values", "items", "pop", "update", "setdefault", "copy"})
+CONVERSIONS = frozenset({"to", "cuda", "cpu", "float", "half", "double", "bfloat16"})
+
+
+def file_of(value: Value | None) -> LoadedFile | None:
+    """The file that a value is, or was taken from by name."""
+    one = only(value)
+    if isinstance(one, Unknown) and one.origin in ("entry", "moved"):
+        one = next((h for h in one.holders if isinstance(h, LoadedFile)), one)
+    return one if isinstance(one, LoadedFile) else None
+
+
+def note_method(m: Machine, node: cst.Call, receiver: Unknown, name: str, arguments: Arguments) -> Value | None:
+    """What a method called on (an entry of) a file says of it; gives the result where it is the receiver itself."""
+    file = file_of(receiver)
+    if file is None:
+        return None
+    if name in _MODULE_METHODS and not (name in ("eval", "state_dict", "parameters") and arguments.positional):
+        file.uses.setdefault("module", m.site(node))
+    elif name in _ENTRY_METHODS and receiver is file:
+        file.uses.setdefault("entries", m.site(node))
+        key = only(arguments.positional[0]) if arguments.positional else None
+        if isinstance(key, Literal) and name in ("get", "pop"):
+            return file_entry(m, file, key, node)
+    return receiver if name in CONVERSIONS else None
+
+
+def file_entry(m: Machine, file: LoadedFile, index: Value | None, node: Any) -> Value:
+    """`file[key]`."""
+    file.uses.setdefault("entries", m.site(node))
+    if not isinstance(index, Literal):
+        return Unknown(origin="item")
+    key = str(index.value)
+    file.reads.setdefault(key, m.site(node))
+    found = m.field_of(file, f"[{key!r}]")
+    name = f"{file.name}[{key!r}]" if file.name else ""
+    return found or m.derive(file, f"[{key!r}]", Unknown(name=name, origin="entry", holders=[file], holds=False))
+
+
+def note_called(m: Machine, node: cst.Call, callee: Value) -> None:
+    """A file is called: it is a module."""
+    file = file_of(callee)
+    if file is not None:
+        file.uses.setdefault("module", m.site(node))
+
+
+def note_asked(values: list[Value]) -> None:
+    """`isinstance(x, ...)`, `hasattr(x, ...)`: the program does not know itself what it has read."""
+    for value in values:
+        for one in value.options():
+            file = file_of(one)
+            if file is not None:
+                file.uses.setdefault("asked", Site(None, None, None))
+
+
+# ------------------------------------------------------------------------------------------------------ loading
+
+
+def loaded(m: Machine, node: cst.Call, target: Value, arguments: Arguments, discarded: bool) -> LoadResult:
+    """`target.load_state_dict(...)`."""
+    state = arguments.get(0, "state_dict")
+    strict = arguments.get(1, "strict")
+    if arguments.starred:
+        strict = strict or Unknown(origin="call")
+    first = node.args[0] if node.args and not node.args[0].star else None
+    result = LoadResult(site=m.site(node), origin="keys", of=target)
+    for one in state.options() if state is not None else ():
+        file = file_of(one)
+        if file is not None:
+            file.uses.setdefault("state", m.site(node))
+    m.emit(
+        Loaded(
+            *m.at(node),
+            target=target,
+            state=state,
+            strict=strict,
+            result=result,
+            discarded=discarded,
+            argument=m.site(first.value) if first is not None else None,
+            spelling=_spelled(node),
+        )
+    )
+    return result
+
+
+def bound(m: Machine, node: cst.Assign, value: LoadResult) -> None:
+    """The result of loading is assigned: notes whether the model is lost by it."""
+    from torchlint.semantics.calls import plain_spelling
+
+    if len(node.targets) != 1 or not isinstance(node.value, cst.Call):
+        return
+    target = node.targets[0].target
+    value.bound, value.binding = plain_spelling(target), m.site(node)
+    before: Value | None = None
+    if isinstance(target, cst.Name):
+        before = m.lookup(target.value)
+    elif isinstance(target, cst.Attribute):
+        with m.detached():
+            from torchlint.semantics.expressions import ev
+
+            before = ev(m, target)
+    nameless = all(isinstance(o, Module) and not o.name for o in value.of.options())
+    value.lost = same(before, value.of) or (nameless and named_like_model(value.bound))
+
+
+def misused(m: Machine, node: Any, value: Value, name: str) -> None:
+    """A method or attribute of the result of loading is asked for."""
+    for one in value.options():
+        if isinstance(one, LoadResult):
+            if name in _MODULE_METHODS or name in CONVERSIONS or name == "()":
+                one.used = one.used or m.site(node)
+            else:
+                one.read = True
+
+
+def _spelled(node: cst.Call) -> str:
+    from torchlint.semantics.calls import plain_spelling
+
+    return plain_spelling(node.func.value) if isinstance(node.func, cst.Attribute) else ""
