@@ -289,7 +289,8 @@ CASES: dict[str, tuple[str, Make, str | None]] = {
     "wrap, a shared row": ("here(); a()\n", wrap("here"), None),
     "wrap, behind a colon": ("if a: here()\n", wrap("here"), None),
     # ---- out
-    "remove": ("a()\nhere()  # why\nb()\n", remove("here"), "a()\nb()\n"),
+    "remove, what is said beside it stays": ("a()\nhere()  # why\nb()\n", remove("here"), "a()\n# why\nb()\n"),
+    "remove": ("a()\nhere()\nb()\n", remove("here"), "a()\nb()\n"),
     "remove, over several rows": ("a()\nhere(\n\n)\n\nb()\n", remove("here"), "a()\n\nb()\n"),
     "remove, the only one": ("if a:\n    here(1,\n 2)  # why\nb\n", remove("here"), "if a:\n    pass  # why\nb\n"),
     "remove, the only one of a file": ("here()\n", remove("here"), ""),

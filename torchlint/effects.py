@@ -14,6 +14,8 @@ from torchlint.facts import (
     Evidence,
     Forward,
     Grad,
+    GradientUsed,
+    Join,
     Loader,
     Loop,
     ModeSet,
@@ -29,8 +31,10 @@ from torchlint.facts import (
     UnknownCall,
     Value,
     ZeroGrad,
+    certainly,
     may_be_same,
     same,
+    walk,
 )
 
 
@@ -82,6 +86,69 @@ def _may_concern(target: Value, optimizer: Value) -> bool:
                 return True
         elif isinstance(one, Parameters) or any(related(one, h) for h in held) or not one.name:
             return True
+    return False
+
+
+def clears(event: Event, optimizer: Value) -> bool:
+    """True when the event certainly clears all gradients that `optimizer` uses."""
+    if not isinstance(event, ZeroGrad):
+        return False
+    target = event.target
+    if same(target, optimizer) and certainly(target, Optimizer):
+        return True
+    held = holdings(optimizer)
+    return bool(held) and certainly(target, Module) and all(_part_of(one, target) for one in held or ())
+
+
+def _part_of(one: Value, whole: Value) -> bool:
+    return same(one, whole) or (len(whole.options()) == 1 and one.reached_from([whole]))
+
+
+def wasted(root: Root, step: OptimizerStep) -> tuple[list[Event], bool] | None:
+    """What clears the gradients of every backward pass for `step` before it steps, on all paths; None if not on all.
+
+    The second part says whether that lies between a backward pass and a step of the same round of their loop.
+    """
+    feeds = [b for b in root.of(Backward) if may_feed(b, step.optimizer)]
+    culprits: dict[Event, None] = {}
+
+    def after(state: tuple[str, bool], event: Event) -> tuple[str, bool] | None:
+        now, same_round = state
+        if event is step:
+            return None
+        if isinstance(event, Backward):
+            if may_feed(event, step.optimizer):
+                return "fed", True
+            return ("unknown" if now == "cleared" else now), same_round  # it was meant to feed them
+        if isinstance(event, Join) and event.label == "loop" and event.loops[-1] in step.loops:
+            return now, False
+        if clears(event, step.optimizer):
+            culprits[event] = None
+            return "cleared", same_round
+        if isinstance(event, OptimizerStep):  # another one of the same optimizer uses them
+            return None if may_be_same(event.optimizer, step.optimizer) else state
+        if now == "cleared" and may_set_gradients(event, step.optimizer):
+            return "unknown", same_round
+        return state
+
+    starts = [follower for feed in feeds for follower in feed.next]
+    met = walk(starts, ("fed", True), after).get(step, set())
+    if not met or any(now != "cleared" for now, _ in met):
+        return None
+    return list(culprits), any(same_round for _, same_round in met)
+
+
+def may_set_gradients(event: Event, optimizer: Value) -> bool:
+    """True when the event can give `optimizer` gradients by other means than a backward pass."""
+    match event:
+        case GradientUsed() | OptimizerBuilt():
+            return True
+        case ZeroGrad(target=target):
+            return not certainly(target, Optimizer) and not certainly(target, Module)  # `p.grad = g` is one too
+        case UnknownCall():
+            return event.touches(optimizer, *(holdings(optimizer) or ()))
+        case Forward(module=module):
+            return any(isinstance(o, Module) and o.cls is not None and "grad" in o.cls.words for o in module.options())
     return False
 
 

@@ -309,6 +309,10 @@ def _remove(page: _Page, site: Site) -> list[Edit] | None:
     begin = page.starts[first - 1]
     if _alone(site):
         return [Edit(begin, page.bounds(statement)[1], indent + "pass")]
+    end = page.bounds(statement)[1]
+    rest = page.text[end : page.starts[last] if last < len(page.starts) else len(page.text)]
+    if rest.lstrip().startswith("#"):  # what was said beside it stays
+        return [Edit(begin, end + len(rest) - len(rest.lstrip()), indent)]
     if last < len(page.starts):
         return [Edit(begin, page.starts[last], "")]
     before = begin - len(page.newline(first - 1)) if first > 1 else begin  # a file without a last newline stays so
