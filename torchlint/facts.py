@@ -349,6 +349,7 @@ class Parameters(Value):
     whole: bool = True  # every parameter of `of`
     generator: bool = False  # can be run through once only, as what `parameters()` returns
     sources: list[Value] = field(default_factory=list)  # the iterators that it draws from as it is run through
+    advanced: bool = False  # with `next`
 
 
 @dataclass(slots=True, eq=False)

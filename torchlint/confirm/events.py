@@ -114,7 +114,7 @@ class SchedulerBuilt(Event):
     scheduler: int
     kind: str
     optimizer: int
-    inner: tuple[int, ...] = ()  # the schedulers that it steps
+    parts: tuple[int, ...] = ()  # the schedulers that it steps
 
 
 @dataclass(slots=True, frozen=True)

@@ -798,14 +798,14 @@ class Recorder:
             original(scheduler, *args, **kwargs)
         place, optimizer = user_place(), getattr(scheduler, "optimizer", None)
         if isinstance(optimizer, torch.optim.Optimizer):
-            inner = tuple(self._identity(one) for one in getattr(scheduler, "_schedulers", ()))
+            parts = tuple(self._identity(one) for one in getattr(scheduler, "_schedulers", ()))
             self.emit(
                 events.SchedulerBuilt,
                 place,
                 scheduler=self._identity(scheduler),
                 kind=type(scheduler).__name__,
                 optimizer=self._identity(optimizer),
-                inner=inner,
+                parts=parts,
             )
 
     def _scheduler_step(self, original: Any, scheduler: Any, *args: Any, **kwargs: Any) -> Any:
@@ -1136,7 +1136,11 @@ def _schedulers(method: str) -> Iterator[type]:
     """The scheduler classes of torch whose own `method` is to be hooked."""
     kinds = {id(kind): kind for kind in vars(torch.optim.lr_scheduler).values() if isinstance(kind, type)}
     for kind in kinds.values():
-        if method in vars(kind) and hasattr(kind, "step") and (method == "step" or kind.__name__ in _BUILT_ALONE):
+        if (
+            method in vars(kind)
+            and hasattr(kind, "get_last_lr")
+            and (method == "step" or kind.__name__ in _BUILT_ALONE)
+        ):
             yield kind
 
 

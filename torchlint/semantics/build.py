@@ -190,11 +190,15 @@ def _worth_following(m: Machine) -> list[FunctionInfo]:
         by_name.setdefault(info.name, []).append(info)
     found: list[FunctionInfo] = []
     losses = m.outline.words & _LOSSES
+    plateau = "ReduceLROnPlateau" in m.outline.words
     for info in m.outline.functions.values():
         if info.outer is not None or info not in m.relevant:
             continue
         words = _reach(info, by_name)
         if losses and info.owner is not None and words & _CRITERIA:  # the criterion is an attribute
+            found.append(info)
+            continue
+        if plateau and "step" in words:
             found.append(info)
             continue
         makes = info.owner is not None and info.owner.module is Derives.YES and words & _FACTORIES

@@ -1250,7 +1250,8 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         chained = parameters_from(m, Collection(kind="chain", items=list(arguments.positional)))
         if isinstance(chained, Parameters):
             sources = [a for a in arguments.positional if _runs_out(a)]
-            return _iterator(m, Parameters(of=chained.of, open=chained.open, whole=chained.whole, sources=sources), [])
+            of, whole, site = chained.of, chained.whole, m.site(node)
+            return _iterator(m, Parameters(site=site, of=of, open=chained.open, whole=whole, sources=sources), [])
         return Collection(kind="list", items=[element_of(m, a, node) for a in arguments.positional], open=True)
     if path == "collections.OrderedDict" and (known := _pairs(arguments)) is not None:
         return known
@@ -1321,6 +1322,8 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
         case "iter" | "reversed" if first is not None:
             return first
         case "next" if first is not None:
+            if isinstance(one := only(first), Parameters):
+                one.advanced = True
             return element_of(m, first, node)
         case "filter" if len(given) == 2:
             one = only(given[1])
