@@ -136,4 +136,3 @@ def probe(trace: Trace) -> Iterator[Measurement]:
         if "iterable" in refused.message or "Tensors" in refused.message:
             message = f"{refused.kind} was given a {refused.given}: {refused.message}"
             yield Measurement(what, 1, 0, unit, True, refused.place, message)
-
