@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from torchlint.facts import (
     Backward,
+    Choice,
     Collection,
     Event,
     Evidence,
@@ -18,6 +19,7 @@ from torchlint.facts import (
     Join,
     Loader,
     Loop,
+    ModelWrapped,
     ModeSet,
     Module,
     Optimizer,
@@ -30,6 +32,7 @@ from torchlint.facts import (
     Unknown,
     UnknownCall,
     Value,
+    Wrapped,
     ZeroGrad,
     certainly,
     may_be_same,
@@ -264,3 +267,32 @@ def iterates_tensors(module: Module) -> bool:
     unseen = (base for base in module.cls.lineage() if isinstance(base, str) and base not in ("object", "abc.ABC"))
     plain = all(base.startswith("torch.nn.") and "Parameter" not in base for base in unseen)
     return not plain or module.cls.method("__iter__") is not None
+
+
+def wrapped_before(root: Root, module: Value, kind: str) -> dict[Event, set[str]]:
+    """How each event finds a model: "raw", or "wrapped" by a wrapper of this kind."""
+
+    def step(state: str, event: Event) -> str:
+        return "wrapped" if isinstance(event, ModelWrapped) and event.kind == kind and event.module is module else state
+
+    return walk([root.entry], "raw", step)
+
+
+def wraps_of(root: Root, kind: str) -> dict[Value, list[ModelWrapped]]:
+    """The models that are wrapped so, and where."""
+    found: dict[Value, list[ModelWrapped]] = {}
+    for event in root.of(ModelWrapped):
+        if event.kind == kind:
+            found.setdefault(event.module, []).append(event)
+    return found
+
+
+def seen_wrapped(value: Value) -> bool:
+    """True when a model is seen through a wrapper, on some path at least."""
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, Wrapped):
+            return True
+        todo.extend(one.alternatives if isinstance(one, Choice) else ())
+    return False

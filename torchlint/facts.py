@@ -716,6 +716,7 @@ class ModelWrapped(Event):
     kind: str = ""
     argument: Site | None = None  # the model, as it is written in the call
     bound: frozenset[str] = frozenset()  # local names that have a value by then
+    kept: str | None = None  # as of `Moved`
 
 
 @dataclass(slots=True, eq=False)
@@ -765,6 +766,17 @@ class Moved(Event):
 
     target: Value = field(default_factory=Value)
     device: Device | None = None
+    before: Device | None = None  # where it was, None: unknown
+    kept: str | None = None  # the name its result is assigned to, "" for a statement of its own, None for all else
+
+
+@dataclass(slots=True, eq=False)
+class ModuleCast(Event):
+    """`.half()`, `.to(torch.float16)` or its like: a module's parameters change their dtype in place."""
+
+    module: Value = field(default_factory=Value)
+    dtype: str = ""  # "torch.float16", ...; "" when unknown
+    kept: str | None = None  # as of `Moved`
 
 
 @dataclass(slots=True, eq=False)

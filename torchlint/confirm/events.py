@@ -176,6 +176,32 @@ class Backward(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class Synchronised(Event):
+    """Gradients of a model in DistributedDataParallel were computed, for it to average over the processes."""
+
+    wrapper: int
+    through: int  # forwards of the wrapper that this backward went through
+    around: tuple[int, ...]  # numbers of the forwards of the model inside, past the wrapper
+    parameters: int
+    deaf: int  # parameters of whose gradients the wrapper does not hear
+    local: bool  # in `no_sync()`: on purpose
+
+
+@dataclass(slots=True, frozen=True)
+class ModelConverted(Event):
+    """All parameters of a model in DistributedDataParallel got another device or dtype."""
+
+    wrapper: int
+    before: str  # device and dtype of its first parameter
+    after: str
+
+
+@dataclass(slots=True, frozen=True)
+class Reduced(Event):
+    """`torch.distributed.all_reduce` was called by the program itself."""
+
+
+@dataclass(slots=True, frozen=True)
 class ZeroGrad(Event):
     target: int
     kind: str

@@ -39,6 +39,7 @@ from torchlint.confirm.frames import discards, initialises_later, innermost_user
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
 from torchlint.confirm.norms import Clip, clipped, mean_nodes, norm_of
+from torchlint.confirm.parallel import Listeners
 from torchlint.confirm.pretend import PretendedAccelerator
 from torchlint.confirm.storages import Storages
 from torchlint.confirm.strays import Strays
@@ -146,6 +147,7 @@ class Recorder:
         self._identities: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._named = 0
         self._ledger = Ledger()
+        self._listeners = Listeners()
         self._optimizers: list[weakref.ref[torch.optim.Optimizer]] = []
         self._steps: dict[int, int] = {}
         self._balance: Balance | None = None
@@ -448,6 +450,8 @@ class Recorder:
             scale=measured.scale,
             dropped=measured.dropped,
         )
+        if self._listeners:
+            self._listeners.called(number, module)
         for one in results:
             self._outputs.put(one, number)
             if one.grad_fn is not None:
@@ -457,6 +461,44 @@ class Recorder:
 
     def _passed(self, number: int, _gradients: Any) -> None:
         self._reached.add(number)
+
+    # --------------------------------------------------------------------------------------------------- many processes
+
+    def _wrap(self, original: Any, wrapper: Any, *args: Any, **kwargs: Any) -> None:
+        original(wrapper, *args, **kwargs)
+        if not self._elsewhere():
+            self._safely(self._listeners.add, wrapper)
+
+    def _convert_all(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if not self._listeners or self._elsewhere():
+            return original(module, *args, **kwargs)
+        with self._working():  # it calls itself on every part
+            wrappers = self._safely(self._listeners.around, module) or []
+            before = [_first(wrapper) for wrapper in wrappers]
+            result = original(module, *args, **kwargs)
+            for wrapper, condition in zip(wrappers, before, strict=True):
+                if _first(wrapper) != condition:
+                    key = self._identity(wrapper)
+                    self.emit(events.ModelConverted, user_place(), wrapper=key, before=condition, after=_first(wrapper))
+        return result
+
+    def _tell_synchronised(self, place: Place) -> None:
+        for heard in self._listeners.heard(self._reached):
+            self.emit(
+                events.Synchronised,
+                place,
+                wrapper=self._identity(heard.wrapper),
+                through=heard.through,
+                around=tuple(sorted(heard.around)),
+                parameters=heard.parameters,
+                deaf=heard.deaf,
+                local=heard.local,
+            )
+
+    def _all_reduce(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._listeners and not self._elsewhere():
+            self.emit(events.Reduced, user_place())
+        return original(*args, **kwargs)
 
     # ------------------------------------------------------------------------------------------------------ gradients
 
@@ -484,6 +526,8 @@ class Recorder:
                 weight=max(weights) / self._scale_of_last if weights else None,
             )
             self._safely(self._ledger.after_backward, number)
+            if self._listeners:
+                self._safely(self._tell_synchronised, place)
             self._safely(self._delivered)
         return result
 
@@ -1063,6 +1107,8 @@ class Recorder:
                 (nn.Module, "__call__", self._call),
                 (nn.Module, "train", self._train),
                 (nn.Module, "zero_grad", self._zero_grad),
+                (nn.Module, "_apply", self._convert_all),
+                *_distributed(self._wrap, self._all_reduce),
                 (optimizer, "__init__", self._optimizer_init),
                 (optimizer, "add_param_group", self._add_group),
                 (optimizer, "zero_grad", self._zero_grad),
@@ -1118,6 +1164,17 @@ def _weight(found: list[float], gradients: Any) -> None:
     gradient = gradients[0] if gradients else None
     if isinstance(gradient, torch.Tensor) and gradient.numel() == 1:
         found.append(abs(float(gradient)))
+
+
+def _distributed(wrap: Any, all_reduce: Any) -> Iterator[tuple[Any, str, Any]]:
+    """What there is to hook where torch has its distributed part."""
+    if torch.distributed.is_available():
+        yield nn.parallel.DistributedDataParallel, "__init__", wrap
+        yield torch.distributed, "all_reduce", all_reduce
+
+
+def _first(module: nn.Module) -> str:
+    return next((f"{parameter.device} {parameter.dtype}" for parameter in module.parameters()), "")
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:

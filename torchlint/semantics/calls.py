@@ -43,6 +43,7 @@ from torchlint.facts import (
     ModelWrapped,
     ModeSet,
     Module,
+    ModuleCast,
     Moved,
     Optimizer,
     OptimizerBuilt,
@@ -589,7 +590,19 @@ def _module_method(
             return receiver
         case "to" | "cuda" | "cpu" | "xpu" | "to_empty":
             device = _move_target(m, name, arguments)
-            m.emit(Moved(*m.at(node), target=receiver, device=device if isinstance(device, Device) else None))
+            inside = only(receiver)
+            m.emit(
+                Moved(
+                    *m.at(node),
+                    target=receiver,
+                    device=device if isinstance(device, Device) else None,
+                    before=module_device(m, inside) if isinstance(inside, Module) else None,
+                    kept=_kept(m, node, discarded),
+                )
+            )
+            dtype = _dtype_of(arguments) if name == "to" else ""
+            if dtype:
+                m.emit(ModuleCast(*m.at(node), module=receiver, dtype=dtype, kept=_kept(m, node, discarded)))
             if device is not None:
                 moved = set(receiver.options())
                 for module in [p for p in m.placed if p.holders and not moved.isdisjoint(p.with_holders())]:
@@ -650,7 +663,11 @@ def _module_method(
             m.emit(GradientUsed(*m.at(node), target=receiver))
             set_requires_grad(m, node, receiver, arguments.get(0, "requires_grad") or Literal(value=True))
             return receiver
-        case "float" | "half" | "double" | "bfloat16" | "type" | "share_memory" | "compile":
+        case "float" | "half" | "double" | "bfloat16" | "type":
+            cast = _CAST.get(name) or _dtype_of(arguments)
+            m.emit(ModuleCast(*m.at(node), module=receiver, dtype=cast, kept=_kept(m, node, discarded)))
+            return receiver
+        case "share_memory" | "compile":
             return receiver
         case "step" | "backward":
             return _unknown_method(m, node, receiver, name, arguments, discarded)
@@ -665,6 +682,28 @@ def _appended(m: Machine, sequential: Module, layer: Value) -> None:
     """One more layer at the end of a Sequential: certain in the suite that built it, else not known any more."""
     built_here = sequential.site is not None and sequential.site.suite is m.suite
     sequential.last = [*(sequential.last or ()), layer] if built_here else None
+
+
+_CAST = {"float": "torch.float32", "half": "torch.float16", "double": "torch.float64", "bfloat16": "torch.bfloat16"}
+
+
+def _dtype_of(arguments: Arguments) -> str:
+    """The dtype among the arguments of `.to(...)` or `.type(...)`, "" when there is none or it is not known."""
+    for given in arguments.all():
+        one = only(given)
+        if isinstance(one, Api) and one.path.startswith("torch."):
+            return {"torch.float": "torch.float32", "torch.half": "torch.float16", "torch.double": "torch.float64"}.get(
+                one.path, one.path
+            )
+    return ""
+
+
+def _kept(m: Machine, node: cst.Call, discarded: bool) -> str | None:
+    """The one name that the result of a call is assigned to, "" when it is thrown away; None for all else."""
+    match m.statement:
+        case cst.SimpleStatementLine(body=[cst.Assign(targets=[one], value=value)]) if value is node:
+            return plain_spelling(one.target) or None
+    return "" if discarded else None
 
 
 def _registered(m: Machine, node: Any, value: Value) -> Value:
@@ -1653,6 +1692,7 @@ def _wrapped(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
             kind=kind,
             argument=m.site(arguments.nodes[0]) if arguments.nodes else None,
             bound=frozenset(m.active.locals),
+            kept=_kept(m, node, False),
         )
     )
     return view
