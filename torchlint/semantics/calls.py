@@ -455,6 +455,8 @@ def _super_call(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> 
 def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments, discarded: bool) -> Value:
     """`receiver.name(...)`."""
     match receiver:
+        case Wrapped(alternatives=[Module() as inside]) if name == "module":
+            return forward(m, node, inside, arguments)
         case Choice():
             options = receiver.options()
             if all(isinstance(o, Module) and not _overrides(o, name) for o in options):
