@@ -17,8 +17,10 @@ from torchlint.facts import (
     Grad,
     GradientUsed,
     Join,
+    Literal,
     Loader,
     Loop,
+    Mapping,
     ModelWrapped,
     ModeSet,
     Module,
@@ -29,12 +31,14 @@ from torchlint.facts import (
     ParamGroupAdded,
     Root,
     Sampler,
+    Tensor,
     Unknown,
     UnknownCall,
     Value,
     Wrapped,
     ZeroGrad,
     certainly,
+    computed_from,
     may_be_same,
     same,
     walk,
@@ -236,6 +240,50 @@ def training_forwards(root: Root, module: Value) -> Iterator[Forward]:
             continue
         if any(forward.module.options()[0] in reached and set(forward.loops) & set(b.loops) for b, reached in passes):
             yield forward
+
+
+def trained_with(backward: Backward, value: Value) -> bool:
+    """True when `value` certainly is a tensor with a graph that the backward pass went through.
+
+    The graph is the loss's own, or that of a part of it: what is `0.1 * penalty` in a loss has one.
+    """
+    reached = computed_from(backward.loss)
+    certain = set(_loss_itself(backward.loss))
+    for one in reached:
+        if isinstance(one, Tensor) and one.operands and one.made_by.endswith(("loss", "cross_entropy")):
+            certain.update(o for o in one.operands[0].options() if isinstance(o, Tensor) and o.graph)
+    return all(_has_graph(one, reached, certain) for one in value.options())
+
+
+def _has_graph(value: Value, reached: dict[Value, None], certain: set[Value]) -> bool:
+    if value in certain:
+        return True
+    match value:
+        case Tensor(graph=graph, operands=of) if graph:
+            if value.made_by == "forward" or not value.certain:
+                return value.certain and value in reached
+            return value in reached or any(all(_has_graph(o, reached, certain) for o in part.options()) for part in of)
+        case Unknown(origin="operation", operands=of):
+            return any(all(_has_graph(o, reached, certain) for o in part.options()) for part in of)
+        case Unknown(origin="call", graph=graph, name=name) if graph and value in reached:
+            return "loss" in name.lower()
+    return False
+
+
+def _loss_itself(loss: Value | None) -> Iterator[Value]:
+    """What `backward()` is called on, and what that was before it was scaled or averaged."""
+    todo = list(loss.options()) if loss is not None else []
+    seen: set[Value] = set()
+    while todo:
+        one = todo.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        yield one
+        if isinstance(one, (Tensor, Unknown)):
+            parts = [part for part in one.operands if not isinstance(part, Literal)]
+            if len(parts) == 1 and not isinstance(parts[0], (Collection, Mapping)):
+                todo.extend(parts[0].options())
 
 
 def shared_loop(event: Event, other: Event) -> Loop | None:

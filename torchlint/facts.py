@@ -52,6 +52,16 @@ class Loop:
     left_early: bool = False  # something in it breaks off
 
 
+@dataclass(slots=True, frozen=True, eq=False)
+class Cut:
+    """Where a value that was computed with modules lost its graph: no gradient gets back past this place."""
+
+    site: Site
+    how: str  # the method, function or attribute: "item", "detach", "data", "argmax", "torch.tensor", "=="
+    graph: frozenset[Value]  # what a backward pass would have reached
+    of: Value  # the value that still had it
+
+
 @dataclass(slots=True, eq=False)
 class Frame:
     """One run of a function (or of the module body, name ""): who called it, and under which promise of gradients."""
@@ -228,6 +238,8 @@ class Unknown(Value):
     scaler: Value | None = None  # a loss that this GradScaler has scaled
     made: Made | None = field(default=None, repr=False)  # as a tensor's
     source: str = ""  # whence its content comes, where that is not the program: "the command line", "a download", ...
+    operands: tuple[Value, ...] = field(default=(), repr=False)  # what it was computed from
+    cut: Cut | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -277,6 +289,8 @@ class Collection(Value):
     items: list[Value] = field(default_factory=list)
     open: bool = False
     grown: tuple[Any, list[Value]] | None = field(default=None, repr=False)  # the suite it last grew in, and by what
+    loops: tuple[Loop, ...] = field(default=(), repr=False)  # those it was written out in
+    shrinks: bool = False  # something is taken out of it again
 
 
 @dataclass(slots=True, eq=False)
@@ -285,6 +299,7 @@ class Mapping(Value):
 
     entries: dict[str, Value] = field(default_factory=dict)
     open: bool = False
+    loops: tuple[Loop, ...] = field(default=(), repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -443,6 +458,9 @@ class Tensor(Value):
     tracked: bool | None = None  # requires_grad as it was made; None: unknown
     data: Site | None = None  # what an nn.Parameter was made from
     made: Made | None = field(default=None, repr=False)  # what it certainly is the result of
+    leaf: bool = False  # certainly a leaf that requires grad
+    operands: tuple[Value, ...] = field(default=(), repr=False)  # what it was computed from
+    cut: Cut | None = None  # where the graph ended that what it was computed from had
 
 
 @dataclass(slots=True, eq=False)
@@ -814,6 +832,20 @@ class Dropped(Event):
 
 
 @dataclass(slots=True, eq=False)
+class Accumulated(Event):
+    """`value` is added to what is kept over the rounds of `loop`: `total += loss`, `losses.append(loss)`."""
+
+    value: Value = field(default_factory=Value)
+    total: Value = field(default_factory=Value)  # the sum that comes of it, or the list
+    spelling: str = ""  # of the total
+    argument: Site | None = None  # the expression that is added
+    atom: bool = False  # which needs no parentheses
+    loop: Loop | None = None  # the innermost that the total outlives a round of
+    summed: bool = True  # False: put into a list
+    kept: bool = False  # no path through a round puts the total back
+
+
+@dataclass(slots=True, eq=False)
 class Saved(Event):
     """`torch.save(value, ...)`; `argument` is the site of the value."""
 
@@ -879,6 +911,24 @@ class GradientUsed(Event):
     """`.grad` is read, `autograd.grad` is called, or `requires_grad` is set on an input: gradients matter here."""
 
     target: Value | None = None
+
+
+def computed_from(value: Value | None) -> dict[Value, None]:
+    """`value` and all it is known to be computed from, nearest first; what lies in containers counts."""
+    found: dict[Value, None] = {}
+    todo = [value] if value is not None else []
+    for one in todo:  # grows while it runs
+        if one in found:
+            continue
+        found[one] = None
+        match one:
+            case Tensor(operands=of) | Unknown(operands=of):
+                todo.extend(of)
+            case Choice(alternatives=inner) | Collection(items=inner):
+                todo.extend(inner)
+            case Mapping(entries=entries):
+                todo.extend(entries.values())
+    return found
 
 
 @dataclass(slots=True, eq=False)

@@ -202,6 +202,14 @@ class Reduced(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class GraphsKept(Event):
+    """How many graphs of earlier training steps are still in memory, counted now and then at a backward pass."""
+
+    kept: int  # steps of which some graph lives, though its backward pass is over
+    steps: int  # so far, this one included
+
+
+@dataclass(slots=True, frozen=True)
 class ZeroGrad(Event):
     target: int
     kind: str

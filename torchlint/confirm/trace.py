@@ -83,6 +83,19 @@ class _Watched:
     start: torch.Tensor | None = None
 
 
+class _Mark:
+    """A hook on a graph's node, which owns it: as long as the hook lives, the graph does."""
+
+    __slots__ = ("__weakref__", "number", "recorder", "step")
+
+    def __init__(self, recorder: Recorder, number: int) -> None:
+        self.recorder, self.number = recorder, number
+        self.step = 0  # in which a backward pass last went through it
+
+    def __call__(self, _gradients: Any) -> None:
+        self.recorder.passed(self.number)
+
+
 @dataclass(slots=True)
 class _Taken:
     """How far an optimizer has taken its parameters, told by the first of them."""
@@ -165,6 +178,9 @@ class Recorder:
         self._passes: dict[tuple[Any, ...], int] = {}
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
+        self._marks: weakref.WeakValueDictionary[int, _Mark] = weakref.WeakValueDictionary()  # of forwards' graphs
+        self._backwards = 0
+        self._counted = 0  # the step at which graphs were last counted
         self._scaled: tuple[weakref.ref[torch.Tensor], weakref.ref[Any]] | None = None  # a scaled loss, and by whom
         self._scale_of_last = 1.0  # what the loss of the last backward pass was scaled by
         self._through: float | None = None  # the scale of the GradScaler whose step runs
@@ -452,14 +468,16 @@ class Recorder:
         )
         if self._listeners:
             self._listeners.called(number, module)
+        mark = self._marks[number] = _Mark(self, number)
         for one in results:
             self._outputs.put(one, number)
             if one.grad_fn is not None:
-                one.grad_fn.register_prehook(functools.partial(self._passed, number))
+                one.grad_fn.register_prehook(mark)
         if tracked and anatomy.parameters:
             self._trained[self._identity(module)] = weakref.ref(module)
 
-    def _passed(self, number: int, _gradients: Any) -> None:
+    def passed(self, number: int) -> None:
+        """The backward pass that is going on goes through this forward."""
         self._reached.add(number)
 
     # --------------------------------------------------------------------------------------------------- many processes
@@ -500,6 +518,24 @@ class Recorder:
             self.emit(events.Reduced, user_place())
         return original(*args, **kwargs)
 
+    def _count_graphs(self, place: Place) -> None:
+        """Counts the steps whose graphs outlive their backward pass, at the 4th, 8th, 16th step and so on."""
+        self._backwards += 1
+        now = max(self._steps.values(), default=0) + 1 if self._optimizers else self._backwards
+        for number in self._reached:
+            mark = self._marks.get(number)
+            if mark is not None:
+                mark.step = now
+        if now < 4 or now & (now - 1) or now == self._counted:
+            return
+        self._counted = now
+        if self._kept_before(now) > 2:
+            gc.collect()  # what only lies in a cycle is nobody's
+        self.emit(events.GraphsKept, place, kept=self._kept_before(now), steps=now)
+
+    def _kept_before(self, now: int) -> int:
+        return len({mark.step for mark in self._marks.values() if 0 < mark.step < now})
+
     # ------------------------------------------------------------------------------------------------------ gradients
 
     def _backward(self, original: Any, *args: Any, **kwargs: Any) -> Any:
@@ -529,6 +565,7 @@ class Recorder:
             if self._listeners:
                 self._safely(self._tell_synchronised, place)
             self._safely(self._delivered)
+            self._safely(self._count_graphs, place)
         return result
 
     def _scale(self, original: Any, scaler: Any, outputs: Any) -> Any:

@@ -18,6 +18,7 @@ from torchlint.facts import (
     Class,
     ClassInfo,
     Collection,
+    Cut,
     Derives,
     Device,
     Discarded,
@@ -74,6 +75,8 @@ from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
 from torchlint.semantics.flow import element_of, set_attribute
 from torchlint.semantics.functions import decoration, enter, registered_before
+from torchlint.semantics.graphs import cut_at, cut_of, inherited_cut
+from torchlint.semantics.keeping import put_into
 from torchlint.semantics.machine import (
     Activation,
     Machine,
@@ -224,7 +227,7 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     called = receiver if receiver is not None and not name else None
     if isinstance(called, Unknown) and called.origin in ("attribute", "parameter", "item") and m.grad is not Grad.OFF:
         graph |= frozenset({called}) if called.holds and not called.graph else frozenset()
-    result = Unknown(site=m.site(node), origin="call", graph=graph)
+    result = Unknown(site=m.site(node), origin="call", graph=graph, operands=tuple(handed) if graph else ())
     if any(word in (name or _spelling(node.func)).lower() for word in words.ZERO_GRAD_WORDS):
         m.emit(ZeroGrad(*m.at(node), target=given[0] if given else Unknown(origin="call")))
     keeps = isinstance(receiver, Instance) or (isinstance(receiver, Unknown) and receiver.origin != "library")
@@ -294,10 +297,14 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
     graph: frozenset[Value] = graphs_of(inputs)
     if isinstance(one, Module) and words.is_loss_api(one.api):
         result = combine(m, node, inputs, "ctc_loss" if one.api.endswith("CTCLoss") else "loss")
+        if m.grad is Grad.OFF:
+            graph = frozenset()
         computed = Tensor(
             site=m.site(node),
             made_by="loss",
             graph=graph,
+            operands=tuple(inputs),
+            cut=getattr(result, "cut", None) if not graph else None,
             device=getattr(result, "device", None),
             rank=None,
             mean=_averages(one.keywords, len(one.arguments) > 1),
@@ -305,7 +312,9 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
         tell_loss(m, node, words.LOSS_MODULES.get(one.api.rpartition(".")[2], ""), one, arguments, computed)
         return computed
     graph |= frozenset(module.options())
+    cut: Cut | None = None
     if m.grad is Grad.OFF:
+        cut = Cut(m.site(node), "no_grad", graph, one or module)
         graph = frozenset()
     device = module_device(m, one) if isinstance(one, Module) and not _places_inputs(one) else None
     met = {d.kind for d in (device, *map(device_of, inputs)) if d is not None}
@@ -316,6 +325,8 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
         device=device if len(met) == 1 else None,  # where devices differ the call itself is the mistake
         certain=isinstance(one, Module) and bool(one.api),
         made=made_by_module(m, node, module, arguments),
+        operands=tuple(inputs),
+        cut=cut,
     )
     func = node.func.value if direct and isinstance(node.func, cst.Attribute) else node.func
     m.emit(
@@ -891,6 +902,8 @@ def _like(m: Machine, node: Any, tensor: Tensor, made_by: str) -> Tensor:
         fresh=tensor.fresh,
         factory=tensor.factory,
         certain=tensor.certain,
+        operands=(tensor,),
+        cut=tensor.cut,
     )
 
 
@@ -909,6 +922,8 @@ def _tensor_method(
         result.made = kept(receiver)
         if device is not None:
             result.device = device if isinstance(device, Device) else None
+        if any(isinstance(o := only(a), Api) and o.path in words.INTEGERS for a in arguments.all()):
+            _end(m, node, result, receiver, only(arguments.all()[-1]).name)  # type: ignore[union-attr]
         m.emit(Moved(*m.at(node), target=receiver, device=result.device))
         return result
     if name in words.CASTS or name in ("detach", "clone", "contiguous"):
@@ -916,15 +931,15 @@ def _tensor_method(
             _discard(m, node, receiver, name)
         result = _like(m, node, receiver, name)
         result.made = kept(receiver) if name not in ("long", "int", "short", "bool", "byte", "char") else None
-        if name == "detach":
-            result.graph = frozenset()
+        if name == "detach" or name in words.INTEGER_CASTS:
+            _end(m, node, result, receiver, name)
         elif name == "type_as" or (name == "type" and arguments.all()):
             result.device = None  # `.type(torch.cuda.FloatTensor)` moves as well
         return result
     if name in words.DETACHING:
         if name in ("item", "tolist", "numpy"):
-            return Unknown(origin="number")
-        return Tensor(made_by=name, device=receiver.device)
+            return Unknown(origin="number", operands=(receiver,), cut=cut_at(m, node, name, receiver))
+        return Tensor(made_by=name, device=receiver.device, operands=(receiver,), cut=cut_at(m, node, name, receiver))
     if name in (
         "size",
         "dim",
@@ -975,7 +990,10 @@ def _tensor_method(
         "ge",
         "__add__",
     ):
-        return combine(m, node, operands, name)
+        combined = combine(m, node, operands, name)
+        if name in words.COMPARING and isinstance(combined, Tensor):
+            combined.graph, combined.cut = frozenset(), cut_at(m, node, name, *operands)
+        return combined
     result = _like(m, node, receiver, name)
     result.made = made_by_method(m, node, receiver, name)
     result.name = ""
@@ -988,10 +1006,22 @@ def _tensor_method(
     if name in _REDUCING:
         result.rank = 0 if not given else None
     result.mean = (name == "mean" and not given) or (receiver.mean and name in _SAME_NUMBER)
+    result.operands = tuple(operands)
+    if name in words.STEPPING:
+        _end(m, node, result, receiver, name)
+    elif m.grad is Grad.OFF and result.graph:
+        _end(m, node, result, receiver, "no_grad")
     return result
 
 
 _SAME_NUMBER = frozenset({"mean", "sum", "squeeze", "view", "reshape", "clone", "contiguous", "requires_grad_"})
+
+
+def _end(m: Machine, node: cst.Call, result: Tensor, receiver: Tensor, how: str) -> None:
+    """The graph of `receiver` does not reach into what is made of it."""
+    result.graph, result.cut = frozenset(), cut_at(m, node, how, receiver)
+
+
 _REDUCING = frozenset({"sum", "mean", "max", "min", "norm", "std", "prod", "var", "any", "all", "squeeze"})
 
 
@@ -1036,6 +1066,8 @@ def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: s
     match name:
         case "append" | "add" | "appendleft" if arguments.positional:
             grow(m, receiver, arguments.positional[:1] if name == "append" else None)
+            if name == "append" and isinstance(node.func, cst.Attribute) and arguments.nodes:
+                put_into(m, node, receiver, node.func.value, arguments.nodes[0], arguments.positional[0])
             add_items(receiver, arguments.positional[:1])
         case "extend" | "update" if arguments.positional:
             arguments.positional[0] = run_out(m, node, arguments.positional[0])
@@ -1046,9 +1078,11 @@ def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: s
         case "insert" if len(arguments.positional) == 2:
             grow(m, receiver, None)
             add_items(receiver, arguments.positional[1:])
+        case "clear" | "remove":
+            receiver.shrinks = True
         case "pop" | "popleft":
             grow(m, receiver, None)
-            receiver.open = True
+            receiver.open = receiver.shrinks = True
             return choice(receiver.items) if receiver.items else Unknown(origin="item")
         case "copy":
             return receiver
@@ -1180,19 +1214,35 @@ def _unknown_method(
             holds=receiver.holds,
             holders=list(receiver.holders),
             made=kept(receiver),
+            operands=(receiver,),
+            cut=receiver.cut,
         )
     if isinstance(receiver, Unknown) and (name in words.CASTS or name in _RESHAPING):
         device = receiver.device if name not in ("size", "dim", "type_as", "type") else None
         made = kept(receiver) if name not in ("size", "dim", "expand", "repeat") else None
-        return Unknown(name=receiver.name, origin="tensor", graph=receiver.graph, device=device, made=made)
+        if name in words.INTEGER_CASTS:
+            cut = cut_at(m, node, name, receiver)
+            return Unknown(name=receiver.name, origin="tensor", operands=(receiver,), cut=cut, device=device)
+        return Unknown(
+            name=receiver.name,
+            origin="tensor",
+            graph=receiver.graph,
+            device=device,
+            made=made,
+            operands=(receiver,),
+            cut=receiver.cut,
+        )
     if isinstance(receiver, Unknown) and name in ("softmax", "log_softmax", "sigmoid") and _dimensions_only(arguments):
         made = made_by_method(m, node, receiver, name)
         return Tensor(site=m.site(node), made_by=name, graph=receiver.graph, device=receiver.device, made=made)
     if name in ("detach", "item", "cpu", "numpy", "tolist"):
         return Unknown(
             name=receiver.name,
-            origin="tensor",
+            origin="tensor" if name not in ("item", "tolist") else "number",
             device=getattr(receiver, "device", None) if name == "detach" else None,
+            operands=(receiver,),
+            cut=cut_at(m, node, name, receiver) if name != "cpu" else cut_of(receiver),
+            graph=graph_of(receiver) if name == "cpu" else frozenset(),
             made=kept(receiver) if name in ("detach", "cpu") else None,
         )
     if name == "items" and isinstance(receiver, Unknown):
@@ -1301,10 +1351,12 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         if isinstance(taken, Parameters):
             return Parameters(site=m.site(node), of=taken.of, open=taken.open, whole=False, holders=[taken])
         return arguments.positional[0] if arguments.positional else Unknown(origin="call")
+    if path == "collections.defaultdict":
+        return _defaults(m, only(arguments.get(0, "default_factory")))
     if path.startswith("numpy."):
-        return Unknown(origin="numpy")
+        return Unknown(origin="numpy", cut=next((c for a in arguments.all() if (c := cut_of(a)) is not None), None))
     if path.startswith(("math.", "random.")):
-        return Unknown(origin="number")
+        return Unknown(origin="number", cut=cut_at(m, node, path, *arguments.all()))
     if last == "DataLoader" and path.startswith(("torch_geometric.", "monai.", "dgl.")):
         loader = Unknown(origin="loader")
         for keyword in words.SAMPLER_KEYWORDS:
@@ -1325,7 +1377,9 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         graph = graphs_of(arguments.all())
         if path == "apex.amp.scale_loss" and arguments.positional:
             return arguments.positional[0]
-        result = Unknown(site=m.site(node), origin="call", graph=graph)
+        result = Unknown(
+            site=m.site(node), origin="call", graph=graph, operands=tuple(arguments.all()) if graph else ()
+        )
         if path.startswith("torchvision."):
             result.origin = "torchvision"
         elif last[:1].isupper():
@@ -1350,6 +1404,17 @@ def _pairs(arguments: Arguments) -> Mapping | None:
     return Mapping(entries=entries)
 
 
+def _defaults(m: Machine, factory: Value | None) -> Value:
+    """A `defaultdict`: whatever is asked for is there, new."""
+    made = Mapping(open=True, loops=m.loops)
+    match factory:
+        case Api(path="builtins.list"):
+            made.entries["*"] = Collection(open=True, loops=m.loops)
+        case Api(path="builtins.float" | "builtins.int"):
+            made.entries["*"] = Unknown(origin="number")
+    return made
+
+
 def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Value:
     given = arguments.positional
     first = given[0] if given else None
@@ -1362,6 +1427,8 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             return run_out(m, node, first)
         case "iter" | "reversed" if first is not None:
             return first
+        case "list" if not arguments.all():
+            return Collection(open=True, loops=m.loops)
         case "next" if first is not None:
             if isinstance(one := only(first), Parameters):
                 one.advanced = True
@@ -1398,8 +1465,8 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             one = only(first)
             graph = graph_of(first)
             if isinstance(one, Collection) and one.items and all(isinstance(only(i), Tensor) for i in one.items):
-                return Tensor(site=m.site(node), made_by="sum", graph=graph)
-            return Unknown(origin="call", graph=graph)
+                return Tensor(site=m.site(node), made_by="sum", graph=graph, operands=(first,))
+            return Unknown(origin="call", graph=graph, operands=(first,))
         case "exit" | "quit":
             m.tail = []
             return Unknown(origin="call")
@@ -1410,6 +1477,8 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             if itself is not None:
                 link(itself, parent)
             return parent
+        case "float" | "int" if first is not None:
+            return Unknown(origin="number", operands=(first,), cut=cut_at(m, node, name, first))
         case "isinstance" | "hasattr" | "type" | "callable":
             states.note_asked(arguments.all())
             return Unknown(origin="number")
@@ -1418,12 +1487,12 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
         case "max" | "min" if first is not None and len(given) == 1:
             run_out(m, node, first)
         case "dict":
-            return Mapping(entries=dict(arguments.keywords), open=bool(given) or arguments.starred)
+            return Mapping(entries=dict(arguments.keywords), open=bool(given) or arguments.starred, loops=m.loops)
         case "exec" | "eval":
             m.unknown_call(node, name, list(m.active.locals.values()))
             return Unknown(origin="call")
     graph = graphs_of(arguments.all())
-    result = Unknown(origin="call", graph=graph)
+    result = Unknown(origin="call", graph=graph, operands=tuple(arguments.all()) if graph else ())
     if name not in _SAYING_ONLY:
         _holding(m, result, arguments)
     return result
@@ -1849,6 +1918,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
     for given in arguments.all():
         one = only(given)
         operands.extend(one.items if isinstance(one, Collection) else [given])
+    of = tuple(arguments.all())  # a list as the list: what is kept in it may come back from it
     if (functional and last in words.FUNCTIONAL_LOSSES) or last in words.COMBINING:
         tensors = [o for o in operands if isinstance(only(o), (Tensor, Unknown, Choice))]
         result = combine(m, node, tensors, last)
@@ -1856,11 +1926,16 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             result.made_by = path
             result.rank = 0 if functional else result.rank
             result.mean = functional and _averages(arguments.keywords, arguments.starred)
+            result.operands = of
+            if last in words.COMPARING:
+                result.graph, result.cut = frozenset(), cut_at(m, node, path, *tensors)
         else:
             result = Tensor(
                 site=m.site(node),
                 made_by=path,
                 graph=graph_of(result),
+                operands=of,
+                cut=cut_of(result),
                 certain=True,
                 device=getattr(result, "device", None),
             )
@@ -1877,12 +1952,19 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
         graph = graphs_of(operands)
         if last in ("linear", "bilinear", "embedding", "conv1d", "conv2d", "conv3d") and functional:
             combine(m, node, [o for o in operands if isinstance(only(o), (Tensor, Unknown))], last)
+        ends = last in words.DETACHING or last in words.STEPPING
+        if graph and m.grad is Grad.OFF:
+            cut, graph = cut_at(m, node, "no_grad", *operands), frozenset()
+        else:
+            cut = cut_at(m, node, path, *operands) if ends else inherited_cut(operands) if not graph else None
         first = operands[0] if operands else None
         fresh = t.fresh if first is not None and isinstance(t := only(first), Tensor) else None
         return Tensor(
             site=m.site(node),
             made_by=path,
-            graph=frozenset() if last in words.DETACHING else graph,
+            graph=frozenset() if ends else graph,
+            operands=of,
+            cut=cut,
             device=device_of(first) if first is not None else None,
             fresh=fresh,
             rank=t.rank if fresh is not None and isinstance(t := only(first), Tensor) else None,
@@ -1895,6 +1977,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
         return Unknown(
             site=m.site(node),
             origin="library" if last[:1].isupper() else "call",
+            operands=tuple(arguments.all()),
             graph=graphs_of(arguments.all()),
         )
     return _unknown(m, node, None, arguments, name=path)
@@ -2121,6 +2204,8 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
         fresh=None if placed else site,
         factory=path,
         tracked=None if arguments.starred else tracked,
+        leaf=tracked is True,
+        cut=cut_at(m, node, path, first) if form == "data" and first is not None else None,
     )
 
 

@@ -18,6 +18,7 @@ from torchlint.facts import (
     Device,
     Function,
     FunctionInfo,
+    Grad,
     GradientUsed,
     Instance,
     Literal,
@@ -37,9 +38,10 @@ from torchlint.facts import (
     Wrapped,
     only,
 )
+from torchlint.semantics.graphs import cut_at, cut_of, inherited_cut
 from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, graphs_of, link, link_all, matters
 from torchlint.semantics.states import entry, file_entry, misused, note_asked
-from torchlint.semantics.vocabulary import SAMPLER_KEYWORDS, TENSOR_HINTS
+from torchlint.semantics.vocabulary import FUNCTIONAL_LOSSES, SAMPLER_KEYWORDS, TENSOR_HINTS
 from torchlint.semantics.walk import children, words_of
 
 _BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
@@ -122,7 +124,13 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
         return (
             owner
             if name != "data" or owner.origin == "grad"
-            else Unknown(name=owner.name, origin="attribute", device=owner.device)
+            else Unknown(
+                name=owner.name,
+                origin="attribute",
+                device=owner.device,
+                operands=(owner,),
+                cut=cut_at(m, node, name, owner),
+            )
         )
     if name == "device":
         return m.derive(owner, name, Device(name=f"{owner.name}.device", kind="tensor"))
@@ -231,7 +239,16 @@ def _tensor_attribute(m: Machine, owner: Tensor, name: str, node: Any) -> Value:
         case "data":
             known = m.field_of(owner, name)
             return known or m.derive(
-                owner, name, Tensor(name=owner.name, made_by="data", device=owner.device, rank=owner.rank)
+                owner,
+                name,
+                Tensor(
+                    name=owner.name,
+                    made_by="data",
+                    device=owner.device,
+                    rank=owner.rank,
+                    operands=(owner,),
+                    cut=cut_at(m, node, name, owner),
+                ),
             )
         case "T" | "mT" | "H" | "real" | "imag":
             return Tensor(
@@ -241,6 +258,8 @@ def _tensor_attribute(m: Machine, owner: Tensor, name: str, node: Any) -> Value:
                 device=owner.device,
                 rank=owner.rank,
                 fresh=owner.fresh,
+                operands=(owner,),
+                cut=owner.cut,
             )
         case "grad":
             m.emit(GradientUsed(*m.at(node), target=owner))
@@ -303,11 +322,11 @@ def _tuple(m: Machine, node: Any) -> Value:
             items.extend(inner.items if isinstance(inner, Collection) else [value])
         else:
             items.append(value)
-    return Collection(kind=kind, items=items, open=is_open)
+    return Collection(kind=kind, items=items, open=is_open, loops=m.loops)
 
 
 def _dict(m: Machine, node: cst.Dict) -> Value:
-    mapping = Mapping()
+    mapping = Mapping(loops=m.loops)
     for element in node.elements:
         value = ev(m, element.value)
         if len(mapping.entries) >= ITEM_LIMIT and not matters(value):
@@ -364,6 +383,9 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
     devices = [d for o in operands if (d := device_of(o)) is not None]
     graph: frozenset[Value] = graphs_of(operands)
     tensors = [o for o in operands if isinstance(only(o), Tensor)]
+    cut = inherited_cut(operands, losses=operation in _LOSSES) if not graph else None
+    if graph and m.grad is Grad.OFF and operation not in ("in-place", "item"):
+        graph, cut = frozenset(), cut_at(m, node, "no_grad", *operands)
     if devices:
         m.emit(Combined(*m.at(node), operands=operands, operation=operation, devices=[device_of(o) for o in operands]))
     if tensors:
@@ -381,6 +403,8 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
             if fresh
             else "",
             graph=graph,
+            operands=tuple(operands),
+            cut=cut,
             device=joined_device(operands),
             fresh=fresh,
             rank=rank,
@@ -388,8 +412,15 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
             certain=not doubtful and (not on_cpu or all(is_number(o) or isinstance(only(o), Tensor) for o in operands)),
         )
     return Unknown(
-        origin="operation", graph=graph, device=devices[0] if devices and len(devices) == len(operands) else None
+        origin="operation",
+        graph=graph,
+        operands=tuple(operands),
+        cut=cut,
+        device=devices[0] if devices and len(devices) == len(operands) else None,
     )
+
+
+_LOSSES = FUNCTIONAL_LOSSES | {"loss", "ctc_loss"}
 
 
 def is_number(value: Value) -> bool:
@@ -443,7 +474,7 @@ def _unary(m: Machine, node: cst.UnaryOperation) -> Value:
     one = settled(value)
     if isinstance(one, Literal) and isinstance(node.operator, cst.Minus) and isinstance(one.value, (int, float)):
         return Literal(value=-one.value)
-    return Unknown(origin="operation", graph=graph_of(value))
+    return Unknown(origin="operation", graph=graph_of(value), operands=(value,), cut=cut_of(value))
 
 
 def _comparison(m: Machine, node: cst.Comparison) -> Value:
@@ -474,6 +505,7 @@ def _comparison(m: Machine, node: cst.Comparison) -> Value:
         if isinstance(operator, _ELEMENTWISE) and any(isinstance(only(v), Tensor) for v in values):
             result = combine(m, node, values, "compare")
             if isinstance(result, Tensor):
+                result.cut = cut_at(m, node, m.tree.code_for_node(operator).strip(), *values)
                 result.graph = frozenset()
             return result
     return Unknown(origin="remainder" if any(map(remainder, values)) else "comparison")
@@ -597,6 +629,8 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
                 factory=owner.factory,
                 certain=owner.certain,
                 made=part_made(owner, index.value) if isinstance(index, Literal) else None,
+                operands=(owner,),
+                cut=owner.cut,
             )
         case Module():
             key = f"[{index.value}]" if isinstance(index, Literal) else "[]"
@@ -614,7 +648,9 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
         case Unknown(name="", holds=False):
             origin = "number" if owner.origin == "number" else "item"
             part = part_made(owner, index.value) if isinstance(index, Literal) else None
-            return Unknown(origin=origin, graph=owner.graph, device=owner.device, made=part)
+            return Unknown(
+                origin=origin, graph=owner.graph, device=owner.device, made=part, operands=(owner,), cut=owner.cut
+            )
     return _member(m, owner, f"[{index.value!r}]" if isinstance(index, Literal) else "[]", node)
 
 

@@ -58,6 +58,7 @@ from torchlint.semantics.expressions import (
     tests_mode,
 )
 from torchlint.semantics.functions import decoration, enter, registered_before
+from torchlint.semantics.keeping import Round, added, settle
 from torchlint.semantics.machine import (
     Heap,
     LoopRun,
@@ -135,12 +136,34 @@ def _expression(m: Machine, node: cst.Expr) -> None:
         ev(m, value)
 
 
+def _settle_item(m: Machine, target: cst.Subscript, left: Value, result: Value) -> None:
+    """`table[key] += x`: what was there is one thing that may be there now."""
+    with m.detached():
+        owner, key = only(ev(m, target.value)), target.slice[0].slice
+        index = only(ev(m, key.value)) if isinstance(key, cst.Index) else None
+    if isinstance(owner, Mapping) and isinstance(index, Literal) and str(index.value) in owner.entries:
+        owner.entries[str(index.value)] = choice([left, result])
+
+
 def _assign(m: Machine, node: cst.Assign) -> None:
     value = ev(m, node.value)
     if isinstance(value, LoadResult):
         bound(m, node, value)
+    if type(node.value) is cst.BinaryOperation and type(node.value.operator) is cst.Add and m.loops:
+        _written_out_sum(m, node, node.value, value)
     for target in node.targets:
         assign(m, target.target, value, node)
+
+
+def _written_out_sum(m: Machine, node: cst.Assign, sum_: cst.BinaryOperation, value: Value) -> None:
+    """`total = total + loss`, `total = loss + total`."""
+    target = node.targets[0].target
+    of = value.operands if isinstance(value, (Tensor, Unknown)) else ()
+    if len(of) == 2 and isinstance(target, (cst.Name, cst.Attribute, cst.Subscript)):
+        if target.deep_equals(sum_.left):
+            added(m, node, target, sum_.right, of[0], of[1], value)
+        elif target.deep_equals(sum_.right):
+            added(m, node, target, sum_.left, of[1], of[0], value)
 
 
 def _annotated(m: Machine, node: cst.AnnAssign) -> None:
@@ -165,6 +188,10 @@ def _augmented(m: Machine, node: cst.AugAssign) -> None:
     result = combine(m, node, [left, right], "in-place")
     if isinstance(node.operator, (cst.AddAssign, cst.SubtractAssign)):
         sums(result, left, right)
+    if isinstance(node.operator, cst.AddAssign):
+        added(m, node, node.target, node.value, left, right, result)
+    if isinstance(node.target, cst.Subscript):
+        _settle_item(m, node.target, left, result)
     if isinstance(node.target, cst.Name):
         bind_name(m, node.target.value, result)
     elif isinstance(node.target, cst.Attribute) and isinstance(one, Literal):
@@ -714,6 +741,7 @@ def run_loop(
         m.emit(Iterated(*m.at(node), over=over, loop=loop, spelling=_iterated_spelling(getattr(node, "iter", None))))
     entry = list(m.tail)
     m.runs.append(LoopRun())
+    m.rounds[loop] = Round(loop, carried, start_heap)
     m.forks += not once
     loop.forks = m.forks
     begin(loop)
@@ -722,6 +750,7 @@ def run_loop(
     m.forks -= not once
     run = m.runs.pop()
     m.merge([*([(m.active.locals, m.heap, m.tail)] if m.tail else []), *run.continues])
+    settle(m, m.rounds.pop(loop))
     m.loops = outer
     loop.once = once or m.dead
     loop.left_early = bool(run.breaks)

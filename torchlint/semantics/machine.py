@@ -49,6 +49,7 @@ from torchlint.semantics.walk import Outline
 
 if TYPE_CHECKING:
     from torchlint.semantics.functions import Decoration
+    from torchlint.semantics.keeping import Round
 
 EVENT_LIMIT = 5000  # per root: past it nothing is followed into further, and the root says that it is incomplete
 STEP_LIMIT = 150_000  # expressions evaluated per file
@@ -107,6 +108,7 @@ class Machine:
     tail: list[Event] = field(default_factory=list)
     loops: tuple[Loop, ...] = ()
     runs: list[LoopRun] = field(default_factory=list)
+    rounds: dict[Loop, Round] = field(default_factory=dict)  # of the loops that are being followed
     grad: Grad = Grad.DEFAULT
     statement: Any = None
     suite: Any = None

@@ -348,6 +348,14 @@ CASTS = frozenset(
 )
 # Methods whose result no longer carries the graph.
 DETACHING = frozenset({"detach", "item", "tolist", "numpy", "argmax", "argmin", "argsort"})
+# Those that make whole numbers or truth values of what they are given, which have no gradient.
+INTEGER_CASTS = frozenset({"long", "int", "short", "bool", "byte", "char"})
+INTEGERS = frozenset(f"torch.{name}" for name in ("long", "int", "int8", "int16", "int32", "int64", "uint8", "bool"))
+COMPARING = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "isclose", "logical_and", "logical_or"})
+# Functions that are constant but for steps: their gradient is zero everywhere, or they have none.
+STEPPING = frozenset(
+    {"round", "floor", "ceil", "trunc", "sign", "any", "all", "isnan", "isinf", "isfinite", "logical_not", "nonzero"}
+)
 # Methods that only a tensor has: one of them on a name makes it a tensor.
 TENSOR_ONLY = frozenset(
     """

@@ -1,0 +1,98 @@
+"""Where values lose their graph, and what can have one: the two sides of "no gradient gets back from here"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import libcst as cst
+
+from torchlint.facts import Collection, Cut, Literal, Loader, Parameters, Tensor, Unknown, Value
+from torchlint.semantics.machine import Machine, graph_of
+
+_NO_GRADIENT = frozenset({"number", "index", "numpy", "string", "batch", "key"})
+
+
+def cut_at(m: Machine, node: Any, how: str, *operands: Value) -> Cut | None:
+    """The graph of `operands` ends at `node`; where it had ended before, that stays the place. None: they had none."""
+    for one in operands:
+        graph = graph_of(one)
+        if graph:
+            return Cut(m.site(node), how, graph, one)
+    return inherited_cut(list(operands))
+
+
+def inherited_cut(operands: list[Value], losses: bool = False) -> Cut | None:
+    """Where the graph ended that a result would have had: known only if nothing else can bring a gradient into it.
+
+    `losses`: the operands are those of a loss, whose target needs no gradient.
+    """
+    found: Cut | None = None
+    for position, operand in enumerate(operands):
+        if graph_of(operand):
+            return None
+        cut = cut_of(operand)
+        if cut is not None:
+            found = found or cut
+        elif not (_without_gradient(operand) or (losses and position > 0)):
+            return None
+    return found
+
+
+def cut_of(value: Value | None) -> Cut | None:
+    """Where the graph of a value ended, on every path."""
+    if value is None:
+        return None
+    found: Cut | None = None
+    for one in value.options():
+        match one:
+            case Tensor(graph=graph, cut=Cut() as cut) | Unknown(graph=graph, cut=Cut() as cut) if not graph:
+                found = found or cut
+            case Collection(items=items) if items and (inner := inherited_cut(items)) is not None:
+                found = found or inner
+            case _:
+                return None
+    return found
+
+
+def _without_gradient(value: Value) -> bool:
+    """True for what certainly needs no gradient: constants, numbers, what a loader gives, new tensors."""
+    for one in value.options():
+        match one:
+            case Literal():
+                continue
+            case Unknown(origin=origin) if origin in _NO_GRADIENT or _from_loader(one):
+                continue
+            case Tensor(fresh=fresh, leaf=False, parameter=False) if fresh is not None or one.made_by == "batch":
+                continue
+            case Collection(items=items) if all(_without_gradient(i) for i in items):
+                continue
+        return False
+    return True
+
+
+def _from_loader(value: Unknown) -> bool:
+    """True for what a loop takes out of a loader, or of something unknown that holds no parameters."""
+    return value.origin == "item" and not _behind_parameters(value)
+
+
+def _behind_parameters(value: Value) -> bool:
+    return any(not isinstance(one, (Loader, Unknown)) for one in value.with_holders())
+
+
+def parameter_behind(value: Value) -> Parameters | None:
+    """The `model.parameters()` that a value is an item of."""
+    seen: set[Value] = set()
+    todo: list[Value] = list(value.holders)
+    while todo and len(seen) < 8:  # a part of a pair of `named_parameters()`
+        one = todo.pop(0)
+        if isinstance(one, Parameters):
+            return one
+        if isinstance(one, Unknown) and one.origin == "item" and one not in seen:
+            seen.add(one)
+            todo.extend(one.holders)
+    return None
+
+
+def is_out(argument: cst.Arg) -> bool:
+    """True for `out=...`: the call writes into it."""
+    return argument.keyword is not None and argument.keyword.value == "out"
