@@ -75,8 +75,10 @@ accelerator = True  # its proof needs one, or the pretence of one
 def check(facts: Facts) -> Iterator[Finding]:
     for root in facts.roots:
         for event in root.of(Discarded):
-            if not event.receiver_text or not all(
-                isinstance(o, Tensor) and o.certain for o in event.receiver.options()
+            if (
+                event.pure
+                or not event.receiver_text
+                or not all(isinstance(o, Tensor) and o.certain for o in event.receiver.options())
             ):
                 continue
             name = event.receiver_text

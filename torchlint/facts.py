@@ -808,12 +808,17 @@ class Combined(Event):
 
 @dataclass(slots=True, eq=False)
 class Discarded(Event):
-    """A method was called as a statement of its own and its result thrown away."""
+    """A method or function was called as a statement of its own and its result thrown away."""
 
     receiver: Value = field(default_factory=Value)
     method: str = ""
     receiver_text: str = ""  # how the user writes it, empty when it is not a plain name or attribute
     alone: bool = True  # the call is the whole statement
+    pure: bool = False  # it computes something new; a move or a conversion otherwise
+    function: str = ""  # where it is no method: the function's dotted name
+    called: bool = True  # False for `x.zero_` and no call
+    evident: bool = False  # only a tensor has that method, called like this
+    tried: bool = False  # to see whether it works, in a `try`
 
 
 @dataclass(slots=True, eq=False)

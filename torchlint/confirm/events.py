@@ -281,6 +281,15 @@ class Moved(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class Computed(Event):
+    """A line of the program called a tensor method that changes nothing; told of its first call."""
+
+    method: str
+    discarded: bool  # the caller threw the result away
+    differs: bool  # the result differs from the tensor; not looked at where it was kept
+
+
+@dataclass(slots=True, frozen=True)
 class DeviceError(Event):
     """Tensors on different devices met, and torch refused. `place` is the call of the outermost module, if in one."""
 

@@ -31,6 +31,8 @@ def unmeant(code: str, one: Measurement, trace: Trace, texts: Mapping[str, str])
             return len(evaluated) == len(forwards) and one.value >= LEAST_BYTES
         case "train-mode-not-restored":
             return _stays_frozen(trace, one)
+        case "ignored-tensor-result":
+            return False  # to measure its time, or to see whether it works: the code says so, the run does not
         case "dropout-ignores-eval":
             return not re.search("training|always|monte|bayes", text.splitlines()[one.place.line - 1], re.IGNORECASE)
         case "tensor-move-discarded":

@@ -53,6 +53,37 @@ CONVERSIONS = (
     *("to", "cuda", "cpu", "type", "type_as", "detach"),
     *("float", "half", "double", "bfloat16", "long", "int", "bool"),
 )
+COMPUTATIONS = (
+    *(
+        "clamp",
+        "clip",
+        "view",
+        "reshape",
+        "permute",
+        "transpose",
+        "squeeze",
+        "unsqueeze",
+        "flatten",
+        "expand",
+        "repeat",
+    ),
+    *(
+        "masked_fill",
+        "softmax",
+        "log_softmax",
+        "relu",
+        "sigmoid",
+        "tanh",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "abs",
+        "exp",
+        "log",
+    ),
+    *("sqrt", "pow", "round", "flip", "roll", "cumsum", "nan_to_num", "scatter", "contiguous"),
+)
 SECOND_PASSES = 2  # from one place with one module in one mode
 LOOKED_AT = 3  # first steps of an optimizer at which the parameters of trained modules are looked through
 MOVES_PER_LINE = 8
@@ -176,6 +207,7 @@ class Recorder:
         self._generation = 0
         self._anatomies: dict[int, _Anatomy] = {}
         self._passes: dict[tuple[Any, ...], int] = {}
+        self._calls: set[tuple[Any, int]] = set()  # of tensor methods, by the instruction
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
         self._marks: weakref.WeakValueDictionary[int, _Mark] = weakref.WeakValueDictionary()  # of forwards' graphs
@@ -935,6 +967,20 @@ class Recorder:
             )
         return result
 
+    def _compute(self, method: str, original: Any, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = original(tensor, *args, **kwargs)
+        caller = sys._getframe(2)
+        call = caller.f_code, caller.f_lasti
+        if call in self._calls:
+            return result
+        self._calls.add(call)
+        if threading.get_ident() == self._thread and is_users(caller.f_code.co_filename):
+            discarded = discards(caller)
+            with self._working():
+                differs = discarded and self._safely(_differs, tensor, result) is not False
+            self.emit(events.Computed, user_place(caller), method=method, discarded=discarded, differs=differs)
+        return result
+
     def _pretended_error(self, message: str) -> None:
         """The pretended accelerator refuses something; inside a module the failing call tells of it."""
         if not self._elsewhere():
@@ -1169,6 +1215,7 @@ class Recorder:
                 *((kind, "__init__", self._scheduler_init) for kind in _schedulers("__init__")),
                 *((kind, "step", self._scheduler_step) for kind in _schedulers("step")),
                 *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
+                *((torch.Tensor, name, functools.partial(self._compute, name)) for name in COMPUTATIONS),
             ):
                 undo.callback(_patch(owner, name, hook))
             for handle in (
@@ -1260,6 +1307,12 @@ def _named(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
         yield from value.named_parameters()
     elif isinstance(value, nn.Parameter):
         yield "", value
+
+
+def _differs(tensor: torch.Tensor, result: Any) -> bool:
+    if not isinstance(result, torch.Tensor) or tensor.shape != result.shape or tensor.stride() != result.stride():
+        return True
+    return not torch.equal(tensor, result)
 
 
 def _condition(tensor: torch.Tensor) -> str:

@@ -911,6 +911,8 @@ def _tensor_method(
     m: Machine, node: cst.Call, receiver: Tensor, name: str, arguments: Arguments, discarded: bool
 ) -> Value:
     operands = [receiver, *arguments.all()]
+    if discarded and name in words.PURE_METHODS and "out" not in arguments.keywords:
+        _discard(m, node, receiver, name, pure=True, evident=_for_its_shape(name, arguments))
     if name in ("backward",):
         _backward(m, node, receiver)
         return Unknown(origin="call")
@@ -927,7 +929,7 @@ def _tensor_method(
         m.emit(Moved(*m.at(node), target=receiver, device=result.device))
         return result
     if name in words.CASTS or name in ("detach", "clone", "contiguous"):
-        if discarded and name != "contiguous":
+        if discarded and name not in words.PURE_METHODS:
             _discard(m, node, receiver, name)
         result = _like(m, node, receiver, name)
         result.made = kept(receiver) if name not in ("long", "int", "short", "bool", "byte", "char") else None
@@ -1050,16 +1052,62 @@ def _begins_cell(statement: Any) -> bool:
     return any(comment.startswith(("# %%", "#%%", "# In[", "# <codecell>")) for comment in comments)
 
 
-def _discard(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
+def not_called(m: Machine, node: cst.Attribute, owner: Value) -> None:
+    """`x.zero_` and no call: nothing is done."""
+    if not (_displayed(m) or m.expects_error) and _in_place_method(node.attr.value):
+        text = plain_spelling(node.value)
+        m.emit(
+            Discarded(*m.at(node), receiver=owner, method=node.attr.value, receiver_text=text, pure=True, called=False)
+        )
+
+
+def _in_place_method(name: str) -> bool:
+    """Whether tensors have an in-place method of that name."""
+    return name in ("requires_grad_", "zero_", "fill_", "copy_", "detach_", "normal_", "uniform_") or (
+        name[:-1] in words.PURE_METHODS
+    )
+
+
+def _discard(
+    m: Machine,
+    node: cst.Call,
+    receiver: Value,
+    name: str,
+    pure: bool = False,
+    function: str = "",
+    of: Any = None,
+    evident: bool = False,
+) -> None:
     if _displayed(m) or m.expects_error:
         return
     text = ""
-    if isinstance(node.func, cst.Attribute) and isinstance(node.func.value, (cst.Name, cst.Attribute)):
-        text = _spelling(node.func.value)
+    if of is None and isinstance(node.func, cst.Attribute):
+        of = node.func.value
+    if isinstance(of, (cst.Name, cst.Attribute)):
+        text = _spelling(of)
     line = m.statement if isinstance(m.statement, cst.SimpleStatementLine) else m.suite
     smalls = line.body if isinstance(line, (cst.SimpleStatementLine, cst.SimpleStatementSuite)) else ()
     alone = any(isinstance(small, cst.Expr) and small.value is node for small in smalls)
-    m.emit(Discarded(*m.at(node), receiver=receiver, method=name, receiver_text=text, alone=alone))
+    m.emit(
+        Discarded(
+            *m.at(node),
+            receiver=receiver,
+            method=name,
+            receiver_text=text,
+            alone=alone,
+            pure=pure,
+            function=function,
+            evident=evident,
+            tried=m.tries > 0,
+        )
+    )
+
+
+def _for_its_shape(name: str, arguments: Arguments) -> bool:
+    """True where only a tensor, or something just as unchanging, can be meant."""
+    given = arguments.positional
+    numbers = any(isinstance(o := only(a), Literal) and type(o.value) is int for a in given)
+    return bool(given) and (name in words.PURE_ANYWHERE or (name in words.PURE_WITH_SHAPE and numbers))
 
 
 def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: str, arguments: Arguments) -> Value:
@@ -1135,6 +1183,8 @@ def _unknown_method(
             return itself
         if name == "load_state_dict" and not m.lookalike and not isinstance(receiver, LoadedFile):
             states.loaded(m, node, receiver, arguments, discarded)
+    if discarded and isinstance(receiver, Unknown) and _for_its_shape(name, arguments):
+        _discard(m, node, receiver, name, pure=True, evident=True)
     first = only(arguments.positional[0]) if arguments.positional else None
     if name in words.BACKWARD_METHODS or name == "backward":
         loss: Value | None = (
@@ -1912,6 +1962,8 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             else Unknown(origin="call")
         )
     functional = path.startswith("torch.nn.functional.")
+    if discarded and path in words.PURE_FUNCTIONS and arguments.nodes and not _written(arguments):
+        _discard(m, node, arguments.positional[0], last, pure=True, function=path, of=arguments.nodes[0])
     if path in words.FUNCTIONAL_DROPOUTS:
         _dropped(m, node, path, arguments)
     operands: list[Value] = []
@@ -1981,6 +2033,10 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             graph=graphs_of(arguments.all()),
         )
     return _unknown(m, node, None, arguments, name=path)
+
+
+def _written(arguments: Arguments) -> bool:
+    return arguments.starred or bool(arguments.keywords.keys() & {"out", "inplace"})
 
 
 def _dropped(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> None:

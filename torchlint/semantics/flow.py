@@ -115,7 +115,7 @@ def _small(m: Machine, node: Any) -> None:
 
 
 def _expression(m: Machine, node: cst.Expr) -> None:
-    from torchlint.semantics.calls import call
+    from torchlint.semantics.calls import call, not_called
 
     value = node.value
     if isinstance(value, cst.Await):
@@ -124,6 +124,8 @@ def _expression(m: Machine, node: cst.Expr) -> None:
         call(m, value, discarded=True)
     elif isinstance(value, cst.Attribute):
         owner = ev(m, value.value)
+        if value.attr.value.endswith("_") and not value.attr.value.endswith("__"):
+            not_called(m, value, owner)
         if not isinstance(only(owner), Optimizer):  # `optimizer.zero_grad` and no call: nothing comes of it
             attribute(m, owner, value.attr.value, value)
     elif isinstance(value, cst.Tuple):  # `x.to(device), y.to(device)` on one line
@@ -860,7 +862,9 @@ def element_of(m: Machine, over: Value, node: Any) -> Value:
 def _try(m: Machine, node: Any) -> None:
     start = (dict(m.active.locals), dict(m.heap), list(m.tail))
     first, marks = len(m.root.events), _marks(m)
+    m.tries += bool(node.handlers)
     run_block(m, node.body)
+    m.tries -= bool(node.handlers)
     during = m.root.events[first:]
     after_body = (m.active.locals, m.heap, m.tail)
     ends: list[State] = []

@@ -127,6 +127,7 @@ class Machine:
     uses: dict[FunctionInfo, dict[str, set[str]]] = field(default_factory=dict)
     quiet: int = 0
     one_round: bool = False
+    tries: int = 0  # how many `try` statements would catch an error here
     mode_tests: int = 0  # how many tests of `training` decide whether the program gets here
     expects_error: bool = False  # inside `with pytest.raises(...)` and its like
     lazy: dict[Value, list[Value]] = field(default_factory=dict)  # generator expressions, and what they will use up

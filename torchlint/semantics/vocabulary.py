@@ -346,6 +346,26 @@ MOVES = frozenset({"to", "cuda", "cpu", "xpu", "mps", "npu", "hpu"})
 CASTS = frozenset(
     {"float", "half", "double", "bfloat16", "long", "int", "short", "bool", "byte", "char", "type", "type_as"}
 )
+# Methods that compute a new tensor, or a new view, and are called for nothing else.
+PURE_METHODS = frozenset(
+    """
+    abs acos add asin atan ceil clamp clamp_max clamp_min clip contiguous cos cumprod cumsum div exp expand
+    expand_as expm1 fill flatten flip floor gather index_add index_fill index_select lerp log log10 log1p log2
+    log_softmax masked_fill masked_scatter movedim mul nan_to_num neg permute pin_memory pow reciprocal relu repeat
+    reshape roll round rsqrt scatter scatter_add sigmoid sign sin softmax sqrt square squeeze sub swapaxes t tanh
+    transpose tril triu trunc unflatten unsqueeze view view_as where
+    """.split()
+)
+# Of those, the ones that no object of another kind changes itself by, whatever they are called with ...
+PURE_ANYWHERE = frozenset({"unsqueeze", "permute", "masked_fill"})
+# ... and those where a number among the arguments shows that a shape is meant.
+PURE_WITH_SHAPE = frozenset({"view", "reshape", "expand"})
+# Functions that do the same; with `out=` or `inplace=` they do more.
+PURE_FUNCTIONS = frozenset(
+    f"torch.{name}"
+    for name in (PURE_METHODS | {"cat", "stack", "concat"})
+    - {"expand", "expand_as", "view", "view_as", "repeat", "contiguous"}
+) | {f"torch.nn.functional.{name}" for name in ("normalize", "pad", "softmax", "log_softmax", "one_hot", "interpolate")}
 # Methods whose result no longer carries the graph.
 DETACHING = frozenset({"detach", "item", "tolist", "numpy", "argmax", "argmin", "argsort"})
 # Those that make whole numbers or truth values of what they are given, which have no gradient.

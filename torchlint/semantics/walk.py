@@ -14,7 +14,7 @@ from typing import Any
 import libcst as cst
 
 from torchlint.facts import ClassInfo, FunctionInfo, Site
-from torchlint.semantics.vocabulary import CASTS, MOVES
+from torchlint.semantics.vocabulary import CASTS, MOVES, PURE_METHODS
 
 _SKIPPED = frozenset(
     """
@@ -79,7 +79,7 @@ def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], Any] | None]:
     return entry
 
 
-_COPYING = MOVES | CASTS | {"detach", "clone"}
+_COPYING = MOVES | CASTS | PURE_METHODS | {"detach", "clone", "requires_grad_"}
 
 
 @dataclass(slots=True, eq=False)
@@ -128,6 +128,8 @@ def outline(tree: cst.Module) -> Outline:
                 for one in (e.value for e in value.elements) if type(value) is cst.Tuple else (value,):
                     if type(one) is cst.Call and type(one.func) is attribute_type:
                         scope.info.discards |= one.func.attr.value in _COPYING
+                    elif type(one) is attribute_type:
+                        scope.info.discards |= one.attr.value[-1] == "_"
             if kind is cst.Assign:
                 if not (isinstance(scope.info, FunctionInfo) and scope.info.name == "__init__"):
                     for target in node.targets:
