@@ -100,11 +100,17 @@ def clears(event: Event, optimizer: Value) -> bool:
     """True when the event certainly clears all gradients that `optimizer` uses."""
     if not isinstance(event, ZeroGrad):
         return False
-    target = event.target
-    if same(target, optimizer) and certainly(target, Optimizer):
+    if same(event.target, optimizer) and certainly(event.target, Optimizer):
         return True
-    held = holdings(optimizer)
-    return bool(held) and certainly(target, Module) and all(_part_of(one, target) for one in held or ())
+    return covers(event.target, holdings(optimizer))
+
+
+def covers(whole: Value, held: list[Value] | None) -> bool:
+    """True when all of `held` are certainly parts of `whole`, a model or an optimizer over models."""
+    parts = [whole] if certainly(whole, Module) else holdings(whole) if certainly(whole, Optimizer) else None
+    if not held or not parts or len(whole.options()) != 1:
+        return False
+    return all(any(_part_of(one, part) for part in parts) for one in held)
 
 
 def _part_of(one: Value, whole: Value) -> bool:
@@ -156,6 +162,20 @@ def may_set_gradients(event: Event, optimizer: Value) -> bool:
             return event.touches(optimizer, *(holdings(optimizer) or ()))
         case Forward(module=module):
             return any(isinstance(o, Module) and o.cls is not None and "grad" in o.cls.words for o in module.options())
+    return False
+
+
+def may_add_gradients(event: Event, held: list[Value] | None) -> bool:
+    """True when the event can add to the gradients of `held` (None: of anything), or can give them others."""
+    match event:
+        case Backward(roots=roots):
+            return roots is None or held is None or any(related(root, h) for root in roots for h in held)
+        case GradientUsed():
+            return True
+        case ZeroGrad(target=target):
+            return not certainly(target, Optimizer) and not certainly(target, Module)  # `p.grad = g` is one too
+        case UnknownCall(graph=graph):
+            return held is None or event.touches(*held) or any(related(root, h) for root in graph for h in held)
     return False
 
 

@@ -708,6 +708,7 @@ class GradientsClipped(Event):
     parameters: Parameters | None = None
     given: Value | None = None  # the parameters as they are given
     limit: float | None = None  # None: unknown
+    alone: bool = True  # its result is not used
 
 
 @dataclass(slots=True, eq=False)
@@ -942,6 +943,7 @@ class UnknownCall(Event):
 
     callee: str = ""
     arguments: list[Value] = field(default_factory=list)
+    graph: frozenset[Value] = frozenset()  # what a backward pass from the tensors among them would reach
 
     def touches(self, *values: Value | None) -> bool:
         """True when the callee could act on one of `values`."""

@@ -1465,6 +1465,9 @@ def _defaults(m: Machine, factory: Value | None) -> Value:
     return made
 
 
+_INFINITE = frozenset({"inf", "+inf", "infinity"})
+
+
 def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Value:
     given = arguments.positional
     first = given[0] if given else None
@@ -1532,6 +1535,8 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
         case "isinstance" | "hasattr" | "type" | "callable":
             states.note_asked(arguments.all())
             return Unknown(origin="number")
+        case "float" if isinstance(one := only(first), Literal) and str(one.value).lower() in _INFINITE:
+            return Literal(value=float(str(one.value)))
         case "float" | "int" | "len" | "str" | "bool" | "range" | "print":
             return Unknown(origin="number")
         case "max" | "min" if first is not None and len(given) == 1:
@@ -1901,11 +1906,14 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
         case _ if path in words.CLIPPING:
             given = arguments.get(0, "parameters")
             limit = settled(arguments.get(1, "clip_value" if last == "clip_grad_value_" else "max_norm"))
+            if isinstance(limit, Api) and limit.path.endswith(".inf"):  # of math, numpy or torch
+                limit = Literal(value=float("inf"))
             m.emit(
                 GradientsClipped(
                     *m.at(node),
                     parameters=parameters_from(m, given),
                     given=given,
+                    alone=discarded,
                     limit=float(limit.value)
                     if isinstance(limit, Literal) and isinstance(limit.value, (int, float))
                     else None,

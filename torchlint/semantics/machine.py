@@ -265,8 +265,9 @@ class Machine:
             handed.extend(_contents(one))
         for one in [o for a in handed for o in a.options() if isinstance(o, Function)]:
             handed.extend(self.free_values(one))  # it may be called there
-        if handed:
-            self.emit(UnknownCall(*self.at(node), callee=callee, arguments=handed))
+        graph = frozenset[Value]().union(*map(graph_of, arguments)) if arguments else frozenset()
+        if handed or graph:
+            self.emit(UnknownCall(*self.at(node), callee=callee, arguments=handed, graph=graph))
 
     def free_values(self, function: Function) -> list[Value]:
         """What a function acts on without being given it: its receiver, what it takes from around itself."""
