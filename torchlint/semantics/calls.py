@@ -1530,13 +1530,13 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             if itself is not None:
                 link(itself, parent)
             return parent
+        case "float" if isinstance(one := only(first), Literal) and str(one.value).lower() in _INFINITE:
+            return Literal(value=float(str(one.value)))
         case "float" | "int" if first is not None:
             return Unknown(origin="number", operands=(first,), cut=cut_at(m, node, name, first))
         case "isinstance" | "hasattr" | "type" | "callable":
             states.note_asked(arguments.all())
             return Unknown(origin="number")
-        case "float" if isinstance(one := only(first), Literal) and str(one.value).lower() in _INFINITE:
-            return Literal(value=float(str(one.value)))
         case "float" | "int" | "len" | "str" | "bool" | "range" | "print":
             return Unknown(origin="number")
         case "max" | "min" if first is not None and len(given) == 1:
