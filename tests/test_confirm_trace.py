@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import weakref
@@ -226,6 +227,8 @@ def test_every_hook_is_taken_out_again() -> None:
         torch.Tensor,
         torch.cuda,
         torch.utils.data.DataLoader,
+        nn.functional,
+        torch.jit,
     )
     before = [dict(vars(owner)) for owner in owners]
     with pytest.raises(ZeroDivisionError):
@@ -474,3 +477,41 @@ def test_transformed_models_still_train(transform: Callable[[Any], Any], seen: i
     assert not list(trace.of(events.Untraced))
     used = trace.used_for_gradients()
     assert [one.parameters for one in trace.of(events.Forward) if one.number in used] == [30] * seen
+
+
+def test_what_a_loss_was_given_is_measured_on_its_first_calls() -> None:
+    scores, target = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True), torch.tensor([2])
+
+    def program() -> None:
+        for _ in range(20):
+            nn.CrossEntropyLoss()(scores.softmax(dim=1).view(1, 3), target)
+        nn.functional.nll_loss(scores.log_softmax(dim=1), target)
+
+    of_probabilities, *_, of_logarithms = traced(program).of(events.LossComputed)
+    assert of_probabilities.loss == "cross_entropy" and of_probabilities.node == "Softmax"
+    assert of_probabilities.mass < 1e-6 and of_probabilities.classes == 3
+    assert of_probabilities.output_tracked and not of_probabilities.target_tracked
+    assert of_logarithms.loss == "nll_loss" and of_logarithms.evidence < 1e-6
+    assert len(list(traced(program).of(events.LossComputed))) == 6 + 1
+
+
+def test_a_loss_that_refuses_its_input_says_so() -> None:
+    def program() -> None:
+        with contextlib.suppress(RuntimeError):
+            nn.functional.binary_cross_entropy(torch.tensor([2.0]), torch.tensor([1.0]))
+
+    (refused,) = traced(program).of(events.LossComputed)
+    assert "between 0 and 1" in refused.error and refused.value is None and refused.highest == 2
+
+
+def test_a_dimension_that_torch_chose_is_told_with_its_warning() -> None:
+    with pytest.warns(UserWarning, match="Implicit dimension choice for softmax") as caught:
+        (chosen,) = traced(lambda: nn.functional.softmax(torch.zeros(2, 3, 4))).of(events.DimensionChosen)
+    assert (chosen.dimensions, chosen.chosen) == (3, 0) and caught[0].filename == __file__
+
+
+def test_losses_can_be_scripted_while_they_are_traced() -> None:
+    scores, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    made: list[Any] = []
+    traced(lambda: made.append(torch.jit.script(nn.CrossEntropyLoss())))
+    assert made[0](scores, target) == nn.functional.cross_entropy(scores, target)

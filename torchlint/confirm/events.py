@@ -210,6 +210,37 @@ class GraphsKept(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class LossComputed(Event):
+    """A loss function of torch was called. The first calls from each line only; what is no number is not told."""
+
+    loss: str  # the function, "cross_entropy"
+    classes: int  # size of the output's dimension 1, or of its only one
+    rows: int  # predictions in it
+    lowest: float  # of the numbers in the output
+    highest: float
+    mass: float  # how far the sum over the classes of a prediction is from 1, at worst: 0 for probabilities
+    evidence: float  # how far the log of the sum of exponentials is from 0, in the middle: 0 for log-probabilities
+    node: str  # the operation that made the output, as autograd names it; empty where nothing is recorded
+    output_shape: tuple[int, ...] = ()
+    target_shape: tuple[int, ...] = ()
+    output_dtype: str = ""
+    target_dtype: str = ""
+    output_tracked: bool = False
+    target_tracked: bool = False
+    value: float | None = None  # where it is one number; None where the call raised
+    error: str = ""  # what it raised
+
+
+@dataclass(slots=True, frozen=True)
+class DimensionChosen(Event):
+    """A softmax was not told its dimension: torch chose one by the number of dimensions, and warned."""
+
+    function: str
+    dimensions: int
+    chosen: int
+
+
+@dataclass(slots=True, frozen=True)
 class ZeroGrad(Event):
     target: int
     kind: str

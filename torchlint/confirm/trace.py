@@ -29,6 +29,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.modules import module as module_hooks
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -38,6 +39,7 @@ from torchlint.confirm.events import Trace as Trace
 from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, user_place
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
+from torchlint.confirm.losses import CALLS_PER_LINE, FUNCTIONS, measure
 from torchlint.confirm.norms import Clip, clipped, mean_nodes, norm_of
 from torchlint.confirm.parallel import Listeners
 from torchlint.confirm.pretend import PretendedAccelerator
@@ -188,6 +190,8 @@ class Recorder:
         self._process, self._thread = os.getpid(), threading.get_ident()
         self._numbers = 0
         self._busy = False  # in a module, a backward pass, or the trace's own work: what happens inside is not an event
+        self._own = 0  # in the trace's own work alone
+        self._losses: dict[tuple[str, str, int], int] = {}
         self._identities: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._named = 0
         self._ledger = Ledger()
@@ -298,6 +302,7 @@ class Recorder:
 
     def _safely(self, work: Callable[..., T], *args: Any) -> T | None:
         """Does the trace's own work: what goes wrong in it is written down and never reaches the program."""
+        self._own += 1
         try:
             return work(*args)
         except Exception as error:  # anything: torch has objects of every kind, and the program must go on
@@ -305,6 +310,8 @@ class Recorder:
             message = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
             self.emit(events.Untraced, user_place(), message=message)
             return None
+        finally:
+            self._own -= 1
 
     def _identity(self, thing: Any) -> int:
         key = id(thing)
@@ -714,6 +721,46 @@ class Recorder:
         return self._ledger.unused(
             _parameters(target) if isinstance(target, torch.optim.Optimizer) else target.parameters()
         )
+
+    # --------------------------------------------------------------------------------------------------------- losses
+
+    def _loss_function(self, name: str, original: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._resting or self._own or threading.get_ident() != self._thread:
+            return original(*args, **kwargs)
+        place = user_place()
+        key = name, place.file, place.line
+        count = self._losses[key] = self._losses.get(key, 0) + 1
+        if count > CALLS_PER_LINE or torch._C._get_tracing_state() is not None:
+            return original(*args, **kwargs)
+        output = args[0] if args else kwargs.get("input")
+        target = args[1] if len(args) > 1 else kwargs.get("target")
+        measured = self._safely(measure, output, target)
+        if measured is None:
+            return original(*args, **kwargs)
+        try:
+            result = original(*args, **kwargs)
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            self.emit(events.LossComputed, place, loss=name, error=str(error).splitlines()[0], **measured)
+            raise
+        self.emit(events.LossComputed, place, loss=name, value=self._safely(_number, result), **measured)
+        return result
+
+    def _softmax_dimension(self, original: Any, name: str, ndim: int, stacklevel: int) -> Any:
+        chosen = original(name, ndim, stacklevel + 2)
+        if not self._own and threading.get_ident() == self._thread:
+            place = user_place()
+            count = self._losses[name, place.file, place.line] = self._losses.get((name, place.file, place.line), 0) + 1
+            if count <= CALLS_PER_LINE:
+                self.emit(events.DimensionChosen, place, function=name, dimensions=ndim, chosen=chosen)
+        return chosen
+
+    def _script(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        """TorchScript reads the source of what it finds: it must find torch's own functions."""
+        with contextlib.ExitStack() as redo:
+            for name, hook in [(name, getattr(functional, name)) for name in (*FUNCTIONS, "_get_softmax_dim")]:
+                setattr(functional, name, inspect.unwrap(hook))
+                redo.callback(setattr, functional, name, hook)
+            return original(*args, **kwargs)
 
     # ----------------------------------------------------------------------------------------------------- optimizers
 
@@ -1216,6 +1263,9 @@ class Recorder:
                 *((kind, "step", self._scheduler_step) for kind in _schedulers("step")),
                 *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
                 *((torch.Tensor, name, functools.partial(self._compute, name)) for name in COMPUTATIONS),
+                *((functional, name, functools.partial(self._loss_function, name)) for name in FUNCTIONS),
+                (functional, "_get_softmax_dim", self._softmax_dimension),
+                (torch.jit, "script", self._script),
             ):
                 undo.callback(_patch(owner, name, hook))
             for handle in (

@@ -587,6 +587,13 @@ def _subscript(m: Machine, node: cst.Subscript) -> Value:
     if len(node.slice) != 1:
         index = None
     found = item(m, owner, only(index) if index is not None else None, node)
+    known = owner.made if isinstance(owner, (Tensor, Unknown)) else None
+    if known is not None and isinstance(found, (Tensor, Unknown)) and found.made is None:
+        chosen = selected(known, SOME if len(node.slice) != 1 else ROWS)
+        if isinstance(found, Tensor):
+            found.made = chosen
+        elif not found.holds:
+            found = Unknown(origin="item", graph=found.graph, device=found.device, made=chosen)
     if type(found) is Literal and not (isinstance(owner, Collection) and owner.kind == "tuple"):
         return _unsettled(found)
     if isinstance(found, Tensor) and found.rank is None and any(_keeps_dimension(e.slice) for e in node.slice):
@@ -652,6 +659,17 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
                 origin=origin, graph=owner.graph, device=owner.device, made=part, operands=(owner,), cut=owner.cut
             )
     return _member(m, owner, f"[{index.value!r}]" if isinstance(index, Literal) else "[]", node)
+
+
+ROWS = "*rows"  # some of the first dimension: `out[mask]`
+SOME = "*some"  # any others: `out[:, -1]`
+
+
+def selected(known: Made, key: str) -> Made | None:
+    """What a selection of a tensor is the result of; a selection of classes is no distribution any more."""
+    if known.by == "module":
+        return replace(known, part=(*known.part, key), bare=False)
+    return replace(known, bare=False) if key == ROWS or known.by not in ("softmax", "log_softmax") else None
 
 
 def part_made(owner: Value, key: object) -> Made | None:

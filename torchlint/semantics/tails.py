@@ -14,6 +14,7 @@ import libcst as cst
 
 from torchlint.facts import Collection, Function, Loss, Made, Mapping, Module, Tensor, Unknown, Value, only
 from torchlint.semantics import vocabulary as words
+from torchlint.semantics.expressions import ROWS, SOME, selected
 from torchlint.semantics.functions import decoration, enter
 from torchlint.semantics.machine import Machine, choice
 
@@ -26,6 +27,12 @@ _LOSSES = frozenset(words.LOSS_MODULES) | words.LOSS_FUNCTIONS
 _CLASSIFIERS = (
     "resnet resnext wide_resnet densenet vgg alexnet mobilenet efficientnet shufflenet mnasnet regnet convnext vit swin"
 ).split()
+_COMPOSED = {
+    ("log", "softmax"): "log_softmax",
+    ("log", "sigmoid"): "log_sigmoid",
+    ("exp", "log_softmax"): "softmax",
+    ("exp", "log_sigmoid"): "sigmoid",
+}
 _HEADS = ("fc", "classifier", "head", "heads")
 
 
@@ -91,9 +98,9 @@ def made_by_module(m: Machine, node: cst.Call, module: Value, arguments: Argumen
 def _made(m: Machine, node: cst.Call, by: str, of: Value | None, operand: Any) -> Made | None:
     if not by or of is None:
         return None
-    if by == "log":  # of probabilities: log-probabilities
-        known = _of(of)
-        by = {"softmax": "log_softmax", "sigmoid": "log_sigmoid"}.get(known.by, by) if known is not None else by
+    known = _of(of)
+    if known is not None:
+        by = _COMPOSED.get((by, known.by), by)
     return Made(by=by, site=m.site(node), of=of, operand=m.site(operand) if operand is not None else None, bare=True)
 
 
@@ -187,8 +194,16 @@ def _of_module(m: Machine, module: Module, call: Made, depth: int) -> list[Made]
         for key in call.part:
             given = _part(given, key) if given is not None else None
         return made(m, given, depth + 1) if given is not None else None
-    if any(isinstance(key, str) for key in call.part):
+    if any(isinstance(key, str) and key not in (ROWS, SOME) for key in call.part):
         return None
+    ends: list[Made] | None = _of_layer(m, module, call, depth)
+    for key in call.part:
+        rest = [selected(end, SOME if key == SOME else ROWS) for end in ends or ()]
+        ends = [end for end in rest if end is not None] if None not in rest else None
+    return ends or None
+
+
+def _of_layer(m: Machine, module: Module, call: Made, depth: int) -> list[Made] | None:
     if module.api == "torch.nn.Sequential":
         return _of_sequential(m, module, call, depth)
     if module.api.startswith("torchvision.models."):
@@ -258,8 +273,10 @@ def _part(value: Value, key: int | str) -> Value | None:
                 found.append(entries[str(key)])
             case Tensor(made=known) | Unknown(made=known) if known is not None and known.by == "module":
                 found.append(Unknown(origin="item", made=replace(known, part=(*known.part, key))))
-            case Tensor(made=known) if known is not None and isinstance(key, int):
-                found.append(one)  # a row of it
+            case Tensor(made=known) | Unknown(made=known) if known is not None and (
+                isinstance(key, int) or key in (ROWS, SOME)
+            ):
+                found.append(Unknown(origin="item", made=selected(known, SOME if key == SOME else ROWS)))
             case _:
                 return None
     return choice(found) if found else None
