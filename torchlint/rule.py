@@ -60,6 +60,10 @@ class Facts(Protocol):
         """Whether `name` means something in a function (in the module body for None), so that a fix may write it."""
         ...
 
+    def setters(self, cls: ClassInfo, attribute: str) -> list[FunctionInfo | None]:
+        """The methods of a class and its bases in sight that assign `self.attribute`; None for a class body."""
+        ...
+
     def has_parameters(self, value: Value) -> bool:
         """Whether a module certainly has parameters of its own or in its parts."""
         ...

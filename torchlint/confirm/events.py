@@ -475,6 +475,21 @@ class Stray(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class LeftBehind(Event):
+    """A copy of a module was moved, and run: which of its tensors stayed where they were and met those that moved?
+
+    `place` is where the module was given that tensor; for a module that takes all along, where it was called.
+    """
+
+    module: int
+    kind: str
+    name: str = ""  # of the tensor, "Net.mask"; "" when nothing stayed behind
+    operation: str = ""  # in which it met a tensor that had moved
+    saved: bool = True  # `state_dict()` has it
+    also: tuple[Place, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
 class Loaded(Event):
     """The program imported a file of the project. `copy` is what was in it then."""
 

@@ -63,6 +63,25 @@ def innermost_user(traceback: TracebackType | None) -> Place:
     return place
 
 
+def speaks_of_devices() -> bool:
+    """True when the user's function that runs, the innermost, names a device: it may place what it makes."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if is_users(code.co_filename):
+            keywords = (name for one in code.co_consts if isinstance(one, tuple) for name in one)
+            return not _DEVICES.isdisjoint((*code.co_names, *code.co_varnames, *filter(_is_text, keywords)))
+        frame = frame.f_back
+    return False
+
+
+_DEVICES = frozenset({"device", "cuda"})
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def discards(frame: FrameType) -> bool:
     """True when the call that `frame` is making is a statement of its own, so that the result is thrown away.
 

@@ -37,6 +37,7 @@ from torchlint.confirm import events
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.events import Trace as Trace
 from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, user_place
+from torchlint.confirm.kept import Kept
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
 from torchlint.confirm.losses import CALLS_PER_LINE, FUNCTIONS, measure
@@ -231,6 +232,7 @@ class Recorder:
         self._refusal: AttributeError | None = None  # the last one that was told
         self._announced = ""  # the last device error that was told
         self._strays = Strays(self.emit, self._identity)
+        self._kept_tensors = Kept(self.emit, self._identity)
 
     # --------------------------------------------------------------------------------------------------- small things
 
@@ -352,7 +354,10 @@ class Recorder:
 
     def _kept(self, module: nn.Module, name: str, value: torch.Tensor) -> None:
         """A module was given a tensor outside of any pass."""
-        if value.grad_fn is not None and not isinstance(value, nn.Parameter):
+        if isinstance(value, nn.Parameter) or name in module._buffers:
+            return
+        self._kept_tensors.given(module, name)
+        if value.grad_fn is not None:
             self._strays.computed(module, name, value)
 
     def _get_attribute(self, original: Any, module: nn.Module, name: str) -> Any:
@@ -439,6 +444,8 @@ class Recorder:
             if self._resting and self._known(module, place):
                 return original(module, *args, **kwargs)
             twin = self._safely(self._twin, module, place, args, kwargs)
+            if self._pretended is None:
+                self._safely(self._kept_tensors.look, module, place, args, kwargs)
             self._safely(self._strays.begin, module)
             output = original(module, *args, **kwargs)
             self._safely(self._strays.end, module, place)

@@ -73,9 +73,9 @@ class Twin:
         self._copy: nn.Module | None = None
         if any(type(layer).__module__.startswith(_NEVER) for layer in module.modules()):
             return
-        with _same_generators(), contextlib.suppress(Exception):  # user code: what cannot be copied is not measured
+        with same_generators(), contextlib.suppress(Exception):  # user code: what cannot be copied is not measured
             self._inputs = _clone((args, kwargs))
-            self._copy = _without_hooks(copy.deepcopy(module))
+            self._copy = without_hooks(copy.deepcopy(module))
 
     def measure(self, output: Any, tracked: bool) -> Measured:
         """Compares the program's `output` with that of the copy; `tracked` also counts what backward would need."""
@@ -94,7 +94,7 @@ class Twin:
         draws = _Draws()
         saving = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
         try:
-            with _same_generators(), contextlib.redirect_stdout(io.StringIO()), saving, draws:
+            with same_generators(), contextlib.redirect_stdout(io.StringIO()), saving, draws:
                 second = self._copy(*args, **kwargs)
         except Exception:  # user code, run at a time it did not expect: no measurement then, and no harm
             return measured
@@ -117,7 +117,7 @@ def _statistics(module: nn.Module) -> Iterator[torch.Tensor]:
                     yield buffer
 
 
-def _without_hooks(module: nn.Module) -> nn.Module:
+def without_hooks(module: nn.Module) -> nn.Module:
     """Takes off the hooks that are the program's own: they may count, log or store."""
     for layer in module.modules():
         for hooks in (layer._forward_hooks, layer._forward_pre_hooks):
@@ -131,7 +131,8 @@ def _is_torchs(hook: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _same_generators() -> Iterator[None]:
+def same_generators() -> Iterator[None]:
+    """Puts every random generator back at the end."""
     numpy = sys.modules.get("numpy")
     python, arrays = random.getstate(), numpy.random.get_state() if numpy else None
     cuda: Any = torch.cuda

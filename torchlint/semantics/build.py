@@ -101,6 +101,11 @@ class FileFacts:
             return False
         return name in function.parameters or name in assigned_names(function.node.body)
 
+    def setters(self, cls: ClassInfo, attribute: str) -> list[FunctionInfo | None]:
+        from torchlint.semantics.functions import setters
+
+        return setters(self.machine, cls, attribute)
+
     def has_parameters(self, value: Value) -> bool:
         from torchlint.semantics.structure import has_parameters
 

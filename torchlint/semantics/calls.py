@@ -983,6 +983,7 @@ def _tensor_method(
         "dot",
         "where",
         "lerp",
+        "masked_fill",
         "pow",
         "eq",
         "ne",
@@ -1005,6 +1006,10 @@ def _tensor_method(
         result.fresh = None
     result.graph = receiver.graph.union(*(graph_of(a) for a in given))
     result.rank = receiver.rank + 1 if name == "unsqueeze" and receiver.rank is not None else receiver.rank
+    if name in _SHAPING and given:
+        shape = only(given[0])
+        sizes = shape.items if isinstance(shape, Collection) and len(given) == 1 else given
+        result.rank = len(sizes) if len(sizes) > 1 else result.rank
     if name in _REDUCING:
         result.rank = 0 if not given else None
     result.mean = (name == "mean" and not given) or (receiver.mean and name in _SAME_NUMBER)
@@ -1024,6 +1029,7 @@ def _end(m: Machine, node: cst.Call, result: Tensor, receiver: Tensor, how: str)
     result.graph, result.cut = frozenset(), cut_at(m, node, how, receiver)
 
 
+_SHAPING = frozenset({"view", "reshape", "expand", "repeat"})
 _REDUCING = frozenset({"sum", "mean", "max", "min", "norm", "std", "prod", "var", "any", "all", "squeeze"})
 
 

@@ -412,7 +412,7 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
             certain=not doubtful and (not on_cpu or all(is_number(o) or isinstance(only(o), Tensor) for o in operands)),
         )
     return Unknown(
-        origin="operation",
+        origin="mixed" if any(type(o) is Choice for o in operands) else "operation",
         graph=graph,
         operands=tuple(operands),
         cut=cut,

@@ -42,7 +42,7 @@ from torchlint.semantics.machine import (
     matters,
     unique,
 )
-from torchlint.semantics.walk import children, uses_of
+from torchlint.semantics.walk import assigned_names, children, uses_of
 
 
 @dataclass(slots=True, frozen=True)
@@ -458,6 +458,16 @@ def inherited_attribute(m: Machine, owner: Value, cls: ClassInfo, name: str) -> 
             value.name = f"{owner.name}.{name}"
         values.append(value)
     return choice(values)
+
+
+def setters(m: Machine, cls: ClassInfo, name: str) -> list[FunctionInfo | None]:
+    """The methods of a class and its bases in sight that assign an attribute; None for a class body that binds it."""
+    sources = m.attribute_sources.get(cls)
+    if sources is None:
+        sources = m.attribute_sources[cls] = _attribute_sources(cls)
+    found: list[FunctionInfo | None] = [info for info, _ in sources.get(name, ())]
+    bodies = [one.node.body for one in cls.lineage() if isinstance(one, ClassInfo) and one.node is not None]
+    return [*found, *(None for body in bodies if name in assigned_names(body))]
 
 
 def _attribute_sources(cls: ClassInfo) -> dict[str, list[tuple[FunctionInfo, Any]]]:
