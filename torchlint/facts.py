@@ -270,6 +270,7 @@ class LoadResult(Unknown):
     read: bool = False  # the keys are looked at
     bound: str = ""  # the name or attribute that it was assigned to
     binding: Site | None = None  # that assignment
+    direct: bool = False  # which has the very call on its right
     lost: bool = False  # which was the model's own, or the model has no other name
     used: Site | None = None  # where it is used as if it were the model
 
@@ -498,6 +499,15 @@ class Grad(enum.Enum):
     ON = "on"  # switched on explicitly
     OFF = "off"
     UNKNOWN = "unknown"
+
+
+def certainly_path(value: Value | None) -> bool:
+    """True for what is certainly text or a path: written out, formatted, joined, or given on the command line."""
+    return value is not None and all(
+        (isinstance(o, Literal) and isinstance(o.value, str))
+        or (isinstance(o, Unknown) and (o.origin in ("string", "path") or o.source == "the command line"))
+        for o in value.options()
+    )
 
 
 def states_in(value: Value, depth: int = 0) -> list[StateDict]:
@@ -870,6 +880,7 @@ class Loaded(Event):
     discarded: bool = False  # nobody takes the result
     argument: Site | None = None
     spelling: str = ""  # how the target is written here
+    receiver: Site | None = None  # the expression it is called on
 
 
 @dataclass(slots=True, eq=False)

@@ -370,7 +370,8 @@ class StateLoaded(Event):
     unexpected: int
     discarded: bool  # the caller threw the result away
     file: int  # number of the FileRead that gave it, -1: none
-    error: str = ""  # the TypeError it raised
+    replaced: bool = False  # its result goes to the name or attribute that the target had
+    error: str = ""  # what it raised because it was given no state at all
 
 
 @dataclass(slots=True, frozen=True)

@@ -104,6 +104,35 @@ def initialises_later(thing: object) -> bool:
     return False
 
 
+def overwritten(frame: FrameType) -> object:
+    """What the name or attribute holds now that the result of the call that `frame` is making will be stored in.
+
+    None where it is stored nowhere, or there is nothing yet.
+    """
+    names = _stored(frame.f_code, frame.f_lasti)
+    if not names:
+        return None
+    thing = frame.f_locals.get(names[0], frame.f_globals.get(names[0]))
+    for name in names[1:]:
+        own = getattr(thing, "__dict__", {})  # looked up by hand: a property of the program must not run
+        thing = own.get(name, own.get("_modules", {}).get(name))
+    return thing
+
+
+@functools.lru_cache(maxsize=1024)
+def _stored(code: CodeType, at: int) -> tuple[str, ...]:
+    following = (one for one in dis.get_instructions(code) if one.offset > at and one.opname != "CACHE")
+    names: list[str] = []
+    for one in itertools.islice(following, 6):
+        values = one.argval if isinstance(one.argval, tuple) else (one.argval,)
+        if one.opname.startswith("STORE") and all(isinstance(value, str) for value in values):
+            return (*names, values[0])
+        if not one.opname.startswith("LOAD") or not isinstance(one.argval, str):
+            return ()
+        names.append(one.argval)
+    return ()
+
+
 @functools.lru_cache(maxsize=1024)
 def _discards(code: CodeType, at: int) -> bool:
     instructions = dis.get_instructions(code)

@@ -22,7 +22,7 @@ import threading
 import traceback
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -36,7 +36,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torchlint.confirm import events
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.events import Trace as Trace
-from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, user_place
+from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, overwritten, user_place
 from torchlint.confirm.kept import Kept
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
@@ -228,6 +228,7 @@ class Recorder:
         self._weighed = 0
         self._clips: dict[Place, Clip] = {}  # since the last step
         self._states: dict[int, _Kept] = {}  # by the id of their tensors
+        self._states_by_storage: Storages[_Kept] = Storages()
         self._files: Storages[int] = Storages()  # FileRead events by the tensors they gave
         self._refusal: AttributeError | None = None  # the last one that was told
         self._announced = ""  # the last device error that was told
@@ -1102,18 +1103,22 @@ class Recorder:
         for value in list(state.values())[: STATES - len(self._states)]:
             if isinstance(value, torch.Tensor) and not value.is_sparse:
                 sample = value.detach().reshape(-1)[:SAMPLE].clone()
-                self._states[id(value)] = _Kept(weakref.ref(value), key, place, self._total_steps, sample)
+                kept = self._states[id(value)] = _Kept(weakref.ref(value), key, place, self._total_steps, sample)
+                self._states_by_storage.put(value, kept)
 
     def _use(self, value: Any, place: Place, target: int) -> None:
         """A state may be in `value`: tells how far it has moved since it was taken."""
         found: dict[Place, list[_Kept]] = {}
         distances: dict[Place, float] = {}
-        for one in _contents(value):
-            taken = self._states.get(id(one))
-            tensor = taken.tensor() if taken is not None else None
-            if taken is None or tensor is None or tensor is not one or taken.steps == self._total_steps:
+        for one in _contents(value, 4):
+            if not isinstance(one, torch.Tensor) or isinstance(one, nn.Parameter):
                 continue
-            now = tensor.detach().reshape(-1)[:SAMPLE].cpu().double()
+            taken = self._states.get(id(one))
+            if taken is None or taken.tensor() is not one:
+                taken = self._states_by_storage.get(one)  # a view of it
+            if taken is None or taken.steps == self._total_steps or one.numel() < taken.sample.numel():
+                continue
+            now = one.detach().reshape(-1)[:SAMPLE].cpu().double()
             found.setdefault(taken.place, []).append(taken)
             distance = float((now - taken.sample.cpu().double()).norm())
             distances[taken.place] = max(distances.get(taken.place, 0.0), distance)
@@ -1141,12 +1146,17 @@ class Recorder:
         values = {"target": key, "kind": type(target).__name__, "optimizer": not module, "keys": len(given)}
         values["file"] = max((n for n in files if n is not None), default=-1)
         values |= {"discarded": self._safely(discards, caller) or False, "own": 0, "missing": 0, "unexpected": 0}
+        named = self._safely(overwritten, caller)
+        values["replaced"] = named is target or (
+            module and isinstance(named, nn.Module) and any(one is target for one in named.modules())
+        )
         try:
             with self._working():
                 result = original(target, *args, **kwargs)
                 values["own"] = len(target.state_dict()) if module else 0
-        except TypeError as error:
-            self.emit(events.StateLoaded, place, **values, error=str(error)[:300])
+        except (TypeError, AttributeError) as error:
+            if not isinstance(state, Mapping):
+                self.emit(events.StateLoaded, place, **values, error=str(error)[:300])
             raise
         values["missing"] = len(getattr(result, "missing_keys", ()))
         values["unexpected"] = len(getattr(result, "unexpected_keys", ()))
@@ -1263,6 +1273,7 @@ class Recorder:
                 (nn.Module, "state_dict", self._state_dict),
                 (nn.Module, "load_state_dict", self._load_state),
                 (optimizer, "load_state_dict", self._load_state),
+                *((kind, "load_state_dict", self._load_state) for kind in _schedulers("load_state_dict")),
                 *((nn.Module, name, self._move_module) for name in ("to", "cuda", "cpu")),
                 (torch.utils.data.DataLoader, "__iter__", self._iterate),
                 (torch.utils.data.DistributedSampler, "__iter__", self._sample),

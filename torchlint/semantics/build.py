@@ -32,7 +32,8 @@ _ACTIONS = frozenset(
     """
     backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save
     load_state_dict cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare
-    manual_backward detach dropout scaled_dot_product_attention nn torch th Sequential ModuleList models
+    manual_backward detach parse_args parse_known_args dropout scaled_dot_product_attention nn torch th Sequential
+    ModuleList models
     """.split()
 ).union(vocabulary.LOSS_FUNCTIONS, vocabulary.LOSS_MODULES)
 _FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in (*vocabulary.FACTORIES, *vocabulary.FROM_CPU))

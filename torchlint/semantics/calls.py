@@ -230,7 +230,11 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     result = Unknown(site=m.site(node), origin="call", graph=graph, operands=tuple(handed) if graph else ())
     if any(word in (name or _spelling(node.func)).lower() for word in words.ZERO_GRAD_WORDS):
         m.emit(ZeroGrad(*m.at(node), target=given[0] if given else Unknown(origin="call")))
-    keeps = isinstance(receiver, Instance) or (isinstance(receiver, Unknown) and receiver.origin != "library")
+    keeps = isinstance(receiver, Instance) or (
+        isinstance(receiver, Unknown) and receiver.origin not in ("library", "path")
+    )
+    if isinstance(receiver, Unknown) and receiver.origin != "arguments":
+        result.source = receiver.source
     for value in handed:
         if matters(value):
             result.holds = True
@@ -519,6 +523,8 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
         case LoadResult():
             states.misused(m, node, receiver, name)
             return Unknown(origin="call")
+        case Literal(value=str()):
+            return Unknown(origin="string")
         case Scheduler() if name == "state_dict":
             return states.taken(m, node, receiver)
         case Scheduler() if name == "load_state_dict":
@@ -1184,6 +1190,10 @@ def _unknown_method(
     if isinstance(receiver, Unknown):
         if states.still_shared(m, receiver, name):
             return receiver
+        if name.startswith("parse_"):
+            given = states.parsed_arguments(m, node, name)
+            if given is not None:
+                return given
         itself = states.note_method(m, node, receiver, name, arguments)
         if itself is not None:
             return itself
@@ -1355,6 +1365,9 @@ def _prepared(m: Machine, arguments: Arguments) -> Value:
 def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarded: bool = False) -> Value:
     """Calls something imported or built in, by its dotted name."""
     path = words.canonical(path)
+    known = states.path_call(m, node, path, arguments)
+    if known is not None:
+        return known
     if path in ("copy.copy", "collections.OrderedDict", "builtins.dict") and arguments.positional:
         shared = only(arguments.positional[0])
         if isinstance(shared, StateDict):

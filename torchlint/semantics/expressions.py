@@ -40,7 +40,7 @@ from torchlint.facts import (
 )
 from torchlint.semantics.graphs import cut_at, cut_of, inherited_cut
 from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, graphs_of, link, link_all, matters
-from torchlint.semantics.states import entry, file_entry, misused, note_asked
+from torchlint.semantics.states import entry, file_entry, misused, note_asked, source_of
 from torchlint.semantics.vocabulary import FUNCTIONAL_LOSSES, SAMPLER_KEYWORDS, TENSOR_HINTS
 from torchlint.semantics.walk import children, words_of
 
@@ -145,6 +145,7 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
         owner.clear_escapes |= name == "zero_grad"
         link(owner, fresh)
     if isinstance(owner, Unknown):
+        fresh.source = owner.source
         if owner.origin == "super":
             fresh.holds = True
             link(owner, fresh)
@@ -352,6 +353,9 @@ def _binary(m: Machine, node: cst.BinaryOperation) -> Value:
             from torchlint.semantics.calls import parameters_from
 
             return parameters_from(m, Collection(kind="chain", items=[left, right]))
+    text = _joined(m, node.operator, only(left), only(right))
+    if text is not None:
+        return text
     result = combine(m, node, [left, right], type(node.operator).__name__)
     if isinstance(node.operator, (cst.Add, cst.Subtract)):
         sums(result, left, right)
@@ -376,6 +380,20 @@ def sums(result: Value, *parts: Value) -> None:
     """A sum with the mean over a batch in it is as large as one."""
     if isinstance(result, Tensor):
         result.mean = any(isinstance(t := only(part), Tensor) and t.mean for part in parts)
+
+
+def _joined(m: Machine, operator: Any, left: Value | None, right: Value | None) -> Unknown | None:
+    """Text or a path that is put together; None for any other sum, quotient or remainder."""
+    path = isinstance(left, Unknown) and left.origin == "path" and isinstance(operator, cst.Divide)
+    text = isinstance(operator, cst.Add) and any(
+        (isinstance(o, Literal) and isinstance(o.value, str)) or (isinstance(o, Unknown) and o.origin == "string")
+        for o in (left, right)
+    )
+    filled = isinstance(operator, cst.Modulo) and isinstance(left, Literal) and isinstance(left.value, str)
+    if not (path or text or filled):
+        return None
+    source = source_of(m, left) if left is not None and not filled else ""
+    return Unknown(origin="path" if path else "string", source=source)
 
 
 def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Value:
@@ -656,7 +674,13 @@ def item(m: Machine, owner: Value, index: Value | None, node: Any) -> Value:
             origin = "number" if owner.origin == "number" else "item"
             part = part_made(owner, index.value) if isinstance(index, Literal) else None
             return Unknown(
-                origin=origin, graph=owner.graph, device=owner.device, made=part, operands=(owner,), cut=owner.cut
+                origin=origin,
+                graph=owner.graph,
+                device=owner.device,
+                made=part,
+                operands=(owner,),
+                cut=owner.cut,
+                source=owner.source,
             )
     return _member(m, owner, f"[{index.value!r}]" if isinstance(index, Literal) else "[]", node)
 
@@ -698,6 +722,7 @@ def _member(m: Machine, owner: Value, key: str, node: Any) -> Value:
     fresh = Unknown(name=owner.name + key, origin="item", graph=graph_of(owner), holds=matters(owner))
     if isinstance(owner, Unknown):
         fresh.device = owner.device
+        fresh.source = owner.source
         if owner.made is not None:
             fresh.made = part_made(owner, ast.literal_eval(key[1:-1])) if key != "[]" else None
     link(fresh, owner)
@@ -729,6 +754,8 @@ def _comprehension(m: Machine, node: Any) -> Value:
 
 def _formatted(m: Machine, node: Any) -> Value:
     parts: list[Any] = list(node.parts)
+    first = getattr(parts[0], "expression", None) if parts else None
+    source = source_of(m, ev(m, first)) if isinstance(first, (cst.Name, cst.Attribute)) else ""
     while parts:
         part = parts.pop(0)
         expression = getattr(part, "expression", None)
@@ -736,7 +763,7 @@ def _formatted(m: Machine, node: Any) -> Value:
             if not isinstance(expression, (cst.Name, cst.Attribute)):
                 ev(m, expression)
             parts[:0] = part.format_spec or ()
-    return Unknown(origin="string")
+    return Unknown(origin="string", source=source)
 
 
 def _named(m: Machine, node: cst.NamedExpr) -> Value:

@@ -125,6 +125,7 @@ class Machine:
     assigned: dict[int, frozenset[str]] = field(default_factory=dict)  # names bound by a loop's body, by id of the node
     attribute_sources: dict[ClassInfo, dict[str, list[tuple[FunctionInfo, Any]]]] = field(default_factory=dict)
     uses: dict[FunctionInfo, dict[str, set[str]]] = field(default_factory=dict)
+    fetched: set[object] = field(default_factory=set)  # paths that downloads were written to
     quiet: int = 0
     one_round: bool = False
     tries: int = 0  # how many `try` statements would catch an error here

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from torchlint.facts import (
+    Api,
     Collection,
     Device,
     FileLoaded,
@@ -196,6 +197,76 @@ def note_asked(values: list[Value]) -> None:
                 file.uses.setdefault("asked", Site(None, None, None))
 
 
+# ------------------------------------------------------------------------------------------------------ paths
+
+_PATHS = frozenset(
+    {"os.path.join", "os.path.abspath", "os.path.expanduser", "os.path.realpath", "os.path.normpath", "os.fspath"}
+)
+_DOWNLOADS = frozenset(
+    """
+    huggingface_hub.hf_hub_download huggingface_hub.snapshot_download huggingface_hub.cached_download
+    huggingface_hub.file_download.hf_hub_download transformers.utils.cached_file transformers.utils.hub.cached_file
+    urllib.request.urlopen requests.get wget.download gdown.download gdown.cached_download
+    cached_path.cached_path kagglehub.model_download kagglehub.dataset_download fsspec.open
+    """.split()
+)
+_TO_FILE = {
+    "torch.hub.download_url_to_file": 1,
+    "urllib.request.urlretrieve": 1,
+    "gdown.download": 1,
+    "wget.download": 1,
+}
+_WRAPPING = frozenset({"io.BytesIO", "builtins.open", "io.open", "gzip.open", "builtins.str"})
+
+
+_KNOWN = _PATHS | _DOWNLOADS | _WRAPPING | _TO_FILE.keys() | {"os.getenv", "os.environ.get", "builtins.input"}
+_PATH_CLASSES = frozenset({"pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath", "pathlib.WindowsPath"})
+
+
+def path_call(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value | None:
+    """What functions give that make paths, open them or fetch them; None for any other function."""
+    if path not in _KNOWN and path not in _PATH_CLASSES:
+        return None
+    if path in _TO_FILE and (target := arguments.get(_TO_FILE[path], "dst")) is not None:
+        for one in target.options():
+            m.fetched.add(one.value if isinstance(one, Literal) else id(one))
+    if path in _DOWNLOADS:
+        return Unknown(site=m.site(node), origin="download", source="a download")
+    if path in ("os.getenv", "builtins.input", "os.environ.get"):
+        source = "the user" if path == "builtins.input" else "the environment"
+        return Unknown(site=m.site(node), origin="string", source=source)
+    if path in _WRAPPING or path in _PATHS or path in _PATH_CLASSES:
+        origin = "call" if path in _WRAPPING else "path"
+        if path == "builtins.str":
+            origin = "string"
+        source = source_of(m, arguments.positional[0]) if arguments.positional else ""
+        return Unknown(site=m.site(node), origin=origin, source=source)
+    return None
+
+
+def parsed_arguments(m: Machine, node: cst.Call, name: str) -> Value | None:
+    """`parser.parse_args()` and its kin: what the user of the program gives."""
+    if name in ("parse_args", "parse_intermixed_args"):
+        return Unknown(site=m.site(node), origin="arguments", source="the command line")
+    if name == "parse_known_args":
+        given = Unknown(site=m.site(node), origin="arguments", source="the command line")
+        return Collection(kind="tuple", items=[given, Unknown(origin="call")])
+    return None
+
+
+def source_of(m: Machine, value: Value | None) -> str:
+    """Whence a value comes where that is not the program itself, on every path; "" when that is not certain."""
+    found: set[str] = set()
+    for one in value.options() if value is not None else ():
+        if (one.value if isinstance(one, Literal) else id(one)) in m.fetched:
+            found.add("a download")
+        elif isinstance(one, Api):
+            found.add({"sys.argv": "the command line", "os.environ": "the environment"}.get(one.path, ""))
+        else:
+            found.add(one.source if isinstance(one, Unknown) else "")
+    return found.pop() if len(found) == 1 else ""
+
+
 # ------------------------------------------------------------------------------------------------------ loading
 
 
@@ -221,6 +292,7 @@ def loaded(m: Machine, node: cst.Call, target: Value, arguments: Arguments, disc
             discarded=discarded,
             argument=m.site(first.value) if first is not None else None,
             spelling=_spelled(node),
+            receiver=m.site(node.func.value) if isinstance(node.func, cst.Attribute) else None,
         )
     )
     return result
@@ -234,6 +306,7 @@ def bound(m: Machine, node: cst.Assign, value: LoadResult) -> None:
         return
     target = node.targets[0].target
     value.bound, value.binding = plain_spelling(target), m.site(node)
+    value.direct = value.site is not None and node.value is value.site.node
     before: Value | None = None
     if isinstance(target, cst.Name):
         before = m.lookup(target.value)
