@@ -153,10 +153,13 @@ def _fix(facts: Facts, root: Root, wraps: list[ModelWrapped], event: Moved | Mod
         changes = (Replace(event.site, f"{call}{inside}{suffix}{rest}"),)
     elif wrap.site.same_suite(event.site) and wrap.kept and _nothing_between(wrap, event):
         suffix = moved.removeprefix(f"{wrap.kept}.")
+        inside_one = wrap.frame.function is not None
         names = set(re.findall(r"(?<![\w.])[A-Za-z_]\w*(?!\w*\s*=)", f".{suffix}"))
         if suffix == moved or "#" in moved + wrapped or event.kept not in ("", wrap.kept):
             return None
-        if not re.fullmatch(r"[\w.]+", inside) or not all(n in wrap.bound or facts.binds(None, n) for n in names):
+        if not re.fullmatch(r"[\w.]+", inside) or not all(
+            name in wrap.bound or (inside_one and facts.binds(None, name)) for name in names - {"True", "False"}
+        ):
             return None
         later = wrapped if event.kept else f"{wrap.kept} = {wrapped}"
         changes = (Replace(wrap.site, f"{inside}.{suffix}"), Replace(event.site, later))

@@ -197,6 +197,16 @@ class ModelConverted(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class ShardedStep(Event):
+    """An optimizer stepped while a model in FSDP is trained."""
+
+    optimizer: int
+    held: int  # parameters of sharded models that it holds
+    elsewhere: int  # parameters of it that no trained model has, when none of its parameters has a gradient; else 0
+    unheld: int  # parameters of sharded models with a gradient that no optimizer holds
+
+
+@dataclass(slots=True, frozen=True)
 class Reduced(Event):
     """`torch.distributed.all_reduce` was called by the program itself."""
 

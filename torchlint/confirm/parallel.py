@@ -75,6 +75,12 @@ class Listeners:
             yield Heard(wrapper, len(through_it), past_it, len(now), deaf, local)
 
 
+def is_sharded(module: nn.Module) -> bool:
+    """Whether FSDP is around a module, or around a part of it."""
+    names = ("FullyShardedDataParallel", "FSDPModule")
+    return any(kind.__name__ in names for part in module.modules() for kind in type(part).__mro__)
+
+
 def _trainable(wrapper: nn.Module) -> Iterator[torch.Tensor]:
     return (parameter for parameter in wrapper.parameters() if parameter.requires_grad)
 

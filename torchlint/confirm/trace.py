@@ -42,7 +42,7 @@ from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
 from torchlint.confirm.losses import CALLS_PER_LINE, FUNCTIONS, measure
 from torchlint.confirm.norms import Clip, clipped, mean_nodes, norm_of
-from torchlint.confirm.parallel import Listeners
+from torchlint.confirm.parallel import Listeners, is_sharded
 from torchlint.confirm.pretend import PretendedAccelerator
 from torchlint.confirm.storages import Storages
 from torchlint.confirm.strays import Strays
@@ -197,6 +197,7 @@ class Recorder:
         self._named = 0
         self._ledger = Ledger()
         self._listeners = Listeners()
+        self._converting = False
         self._optimizers: list[weakref.ref[torch.optim.Optimizer]] = []
         self._steps: dict[int, int] = {}
         self._balance: Balance | None = None
@@ -535,17 +536,19 @@ class Recorder:
             self._safely(self._listeners.add, wrapper)
 
     def _convert_all(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if not self._listeners or self._elsewhere():
+        if not self._listeners or self._converting or threading.get_ident() != self._thread:
             return original(module, *args, **kwargs)
-        with self._working():  # it calls itself on every part
-            wrappers = self._safely(self._listeners.around, module) or []
-            before = [_first(wrapper) for wrapper in wrappers]
-            result = original(module, *args, **kwargs)
+        wrappers = self._safely(self._listeners.around, module) or []
+        before = [_first(wrapper) for wrapper in wrappers]
+        self._converting = True  # it calls itself on every part
+        try:
+            return original(module, *args, **kwargs)
+        finally:
+            self._converting = False
             for wrapper, condition in zip(wrappers, before, strict=True):
                 if _first(wrapper) != condition:
                     key = self._identity(wrapper)
                     self.emit(events.ModelConverted, user_place(), wrapper=key, before=condition, after=_first(wrapper))
-        return result
 
     def _tell_synchronised(self, place: Place) -> None:
         for heard in self._listeners.heard(self._reached):
@@ -559,6 +562,22 @@ class Recorder:
                 deaf=heard.deaf,
                 local=heard.local,
             )
+
+    def _tell_sharded(self, optimizer: torch.optim.Optimizer, held: set[int]) -> None:
+        trained = self.trained()
+        sharded = [p for module in trained if is_sharded(module) for p in module.parameters()]
+        if not sharded:
+            return
+        own = {id(p): p.grad is not None for p in _parameters(optimizer)}
+        known = {id(p) for module in trained for p in module.parameters()}
+        self.emit(
+            events.ShardedStep,
+            user_place(),
+            optimizer=self._identity(optimizer),
+            held=sum(id(p) in own for p in sharded),
+            elsewhere=0 if any(own.values()) else len(own.keys() - known),
+            unheld=sum(p.grad is not None and id(p) not in held for p in sharded),
+        )
 
     def _all_reduce(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         if self._listeners and not self._elsewhere():
@@ -904,6 +923,7 @@ class Recorder:
             self._strays.step(held)
         if step <= LOOKED_AT:
             self._tell_holdings(optimizer, key, step, held)
+            self._tell_sharded(optimizer, held)
 
     def _tell_holdings(self, optimizer: torch.optim.Optimizer, key: int, step: int, held: set[int]) -> None:
         mine = {id(p) for p in _parameters(optimizer)}
