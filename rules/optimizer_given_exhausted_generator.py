@@ -124,7 +124,7 @@ def _used_up_before(
         if states == {"ended"}:
             return next((e for e in ends if e.site.node is not built.site.node), ends[0]), one
         own = next((e for e in ends if e.site.node is built.site.node), None)
-        if own is not None and "ended" in states and _goes_round(built, own, one):
+        if own is not None and "ended" in states and _goes_round(root, built, own, one):
             return own, one
     return None
 
@@ -137,15 +137,15 @@ def _with_sources(iterator: Parameters) -> Iterator[Parameters]:
             yield from _with_sources(one)
 
 
-def _goes_round(built: OptimizerBuilt, own: IteratorUsedUp, iterator: Value) -> bool:
-    """True when a loop of more than one round comes back to the optimizer and nothing else used the iterator up."""
+def _goes_round(root: Root, built: OptimizerBuilt, own: IteratorUsedUp, iterator: Value) -> bool:
+    """True when a loop that begins after the iterator was made comes back to the optimizer."""
+    made = [e for e in root.of(IteratorMade) if same(e.iterator, iterator)]
+    around = [loop for loop in built.loops if not loop.once and not any(loop in e.loops for e in made)]
 
     def step(state: str, event: Event) -> str | None:
-        made = isinstance(event, IteratorMade) and same(event.iterator, iterator)
-        return None if made or event is built else state
+        return None if event is built else state
 
-    loops = [loop for loop in built.loops if not loop.once]
-    return bool(loops) and built in walk(own.next, "", step)
+    return bool(made) and bool(around) and built in walk(own.next, "", step, lambda event: around[-1] in event.loops)
 
 
 def _fix(iterator: Parameters) -> Fix | None:

@@ -91,8 +91,8 @@ def _of_torch(built: OptimizerBuilt) -> bool:
 def _kind(given: Given) -> str:
     """What the thing is, where it certainly cannot stand for parameters; "" otherwise."""
     match only(given.value):
-        case Tensor(certain=True) if not given.grouped and not given.listed:
-            return "one tensor"
+        case Tensor(certain=True) as one if not given.grouped and not given.listed:
+            return "one tensor" if one.parameter or one.factory else ""
         case Module(evidence=Evidence.MADE) as module if not iterates_tensors(module):
             return "a module"
         case Parameters(generator=True, open=False) if given.listed and not given.grouped:

@@ -40,6 +40,7 @@ from torchlint.facts import (
     certainly,
     computed_from,
     may_be_same,
+    only,
     same,
     walk,
 )
@@ -364,3 +365,26 @@ def seen_wrapped(value: Value) -> bool:
             return True
         todo.extend(one.alternatives if isinstance(one, Choice) else ())
     return False
+
+
+def known_before(value: Value, loop: Loop, around: tuple[Loop, ...] = ()) -> bool:
+    """True when a value was there before a loop began and is the same in each round; `around` are the loops there."""
+    one = only(value)
+    if isinstance(one, (Module, Loader)) and one.site is not None:
+        return one.born < loop.begins and all(made_in in around for made_in in one.repeated)
+    if one is None or "[" in one.name or one.name.partition(".")[0] in loop.binds:
+        return False
+    if isinstance(one, Unknown):
+        return bool(one.name) and one.origin in ("parameter", "attribute", "global", "number", "method")
+    return bool(one.name) or not isinstance(one, (Module, Loader))
+
+
+def always_in(root: Root, loop: Loop, first: Event, later: Iterable[Event]) -> bool:
+    """True when in each round of a loop no way from its head leads to one of `later` without `first`."""
+    heads = [e for e in root.of(Join) if e.label == "loop" and e.site.node is loop.site.node and loop in e.loops]
+
+    def follow(state: str, event: Event) -> str | None:
+        return None if event is first else state
+
+    met = walk([after for head in heads for after in head.next], "", follow, lambda event: loop in event.loops)
+    return first in met and not any(one in met for one in later)

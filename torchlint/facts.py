@@ -50,6 +50,10 @@ class Loop:
     counter: str = ""  # the name that a `for` over a range counts with
     forks: int = 0  # how many branches its body is in where it begins
     left_early: bool = False  # something in it breaks off
+    skips: bool = False  # something in it goes on to the next round
+    last: Site | None = None  # the last statement of its body
+    binds: frozenset[str] = frozenset()  # the names that its body and its header bind
+    begins: int = 0  # when it does, on the clock that `Module.born` is read from
 
 
 @dataclass(slots=True, frozen=True, eq=False)
@@ -353,6 +357,8 @@ class Module(Value):
     inner: list[Value] = field(default_factory=list)  # modules it wraps or was built from
     places_inputs: bool = False  # wrapped so that inputs are sent to its device
     fresh: bool = True  # made here, hence in training mode and on the CPU until told otherwise
+    born: int = 0  # when it was made, on a clock of its own; 0: before everything that is told
+    repeated: tuple[Loop, ...] = ()  # the loops it is made in: it stands for one in each round
     last: list[Value] | None = None  # of a Sequential: the layers that certainly stand at its end, in their order
 
 
@@ -394,6 +400,8 @@ class Scheduler(Value):
 class Loader(Value):
     """A torch.utils.data.DataLoader."""
 
+    born: int = 0  # as in `Module`
+    repeated: tuple[Loop, ...] = ()
     dataset: Value | None = None
     arguments: list[Value] = field(default_factory=list)
     keywords: dict[str, Value] = field(default_factory=dict)
@@ -648,7 +656,7 @@ class OptimizerBuilt(Event):
     bound: frozenset[str] = frozenset()  # local names that have a value by then
     given: list[Given] = field(default_factory=list)
     argument: Site | None = None  # the first argument, where it is written out
-    settings: list[Value] = field(default_factory=list)  # the other arguments
+    settings: dict[str, Value] = field(default_factory=dict)  # the other arguments, by keyword or place
 
 
 @dataclass(slots=True, eq=False)

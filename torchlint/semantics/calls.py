@@ -374,6 +374,8 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
     lineage = [b for b in info.lineage() if isinstance(b, str)]
     if info.module is Derives.YES:
         made = Module(
+            born=m.clock,
+            repeated=m.loops,
             site=m.site(node),
             cls=info,
             arguments=arguments.positional,
@@ -1439,7 +1441,8 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         m.emit(OptimizerStep(*m.at(node), optimizer=arguments.positional[0], scaled=True, spelling=text))
         return Unknown(origin="call")
     if path.startswith("torchvision.models.") and last[:1].islower():
-        pretrained = Module(site=m.site(node), api=path, arguments=arguments.positional, keywords=arguments.keywords)
+        given = arguments.positional
+        pretrained = Module(site=m.site(node), api=path, arguments=given, keywords=arguments.keywords, born=m.clock)
         place(m, pretrained, CPU)
         return pretrained
     if words.harmless(path):
@@ -1586,7 +1589,14 @@ def _holding(m: Machine, result: Unknown, arguments: Arguments) -> None:
 
 
 def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
-    made = Module(site=m.site(node), api=path, arguments=arguments.positional, keywords=arguments.keywords)
+    made = Module(
+        site=m.site(node),
+        api=path,
+        arguments=arguments.positional,
+        keywords=arguments.keywords,
+        born=m.clock,
+        repeated=m.loops,
+    )
     inner: list[Value] = []
     for given in arguments.all():
         one = only(given)
@@ -1651,7 +1661,10 @@ def _optimizer(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> V
             bound=frozenset(m.active.locals),
             given=parts,
             argument=m.site(written) if written is not None else None,
-            settings=[a for a in arguments.all() if a is not given],
+            settings={
+                **{str(i): a for i, a in enumerate(arguments.positional) if a is not given},
+                **{k: a for k, a in arguments.keywords.items() if a is not given},
+            },
         )
     )
     for part in parts:
@@ -1860,6 +1873,8 @@ def _copied(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
     match first:
         case Module():
             made = Module(
+                born=m.clock,
+                repeated=m.loops,
                 cls=first.cls,
                 api=first.api,
                 arguments=first.arguments,
@@ -1900,6 +1915,8 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             return _parameter(m, node, arguments, path != "torch.nn.Buffer")
         case "torch.utils.data.DataLoader":
             return Loader(
+                born=m.clock,
+                repeated=m.loops,
                 site=m.site(node),
                 dataset=arguments.get(0, "dataset"),
                 arguments=arguments.positional,

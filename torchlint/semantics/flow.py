@@ -35,6 +35,7 @@ from torchlint.facts import (
     ParamGroupAdded,
     Sampler,
     Scheduler,
+    Site,
     StateDict,
     Tensor,
     Unknown,
@@ -745,7 +746,7 @@ def run_loop(
     m.runs.append(LoopRun())
     m.rounds[loop] = Round(loop, carried, start_heap)
     m.forks += not once
-    loop.forks = m.forks
+    loop.forks, loop.binds, loop.begins = m.forks, names, m.clock
     begin(loop)
     after_test = list(m.tail) if test is not None else entry
     body()
@@ -755,7 +756,9 @@ def run_loop(
     settle(m, m.rounds.pop(loop))
     m.loops = outer
     loop.once = once or m.dead
-    loop.left_early = bool(run.breaks)
+    loop.left_early, loop.skips = bool(run.breaks), bool(run.continues)
+    if isinstance(loop.body, cst.IndentedBlock):
+        loop.last = Site(loop.body.body[-1], loop.body.body[-1], loop.body, m.active.info)
     if not once:
         for end in m.tail:
             end.next.append(head)

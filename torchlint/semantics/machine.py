@@ -148,6 +148,11 @@ class Machine:
     def site(self, node: Any) -> Site:
         return Site(node, self.statement, self.suite, self.active.info, self.one_round, self.periods)
 
+    @property
+    def clock(self) -> int:
+        """A number that grows as the program is followed; 0 in what is evaluated without telling."""
+        return 0 if self.quiet else self.steps + 1
+
     def at(self, node: Any) -> tuple[Site, Frame, tuple[Loop, ...], Grad]:
         """The first fields of an event that happens at `node` now."""
         return self.site(node), self.active.frame, self.loops, self.grad
