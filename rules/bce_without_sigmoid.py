@@ -77,7 +77,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         around = Around(loss.output_site, f"{sigmoid}(", ")") if loss.output_site is not None and sigmoid else None
         yield Finding(
             loss.site,
-            f"{given(facts, loss)} holds raw scores: {title(facts, loss)} takes probabilities",
+            f"{given(facts, loss)} holds raw scores: {title(loss)} takes probabilities",
             "The first score outside of [0, 1] ends the training with an error, on a GPU without saying where.",
             related=operation_at(facts, loss, makes),
             fix=Fix("Apply the sigmoid", Safety.UNSAFE, (around,))

@@ -82,7 +82,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         what = "probabilities" if probabilities else "raw scores"
         yield Finding(
             loss.site,
-            f"{given(facts, loss)} holds {what}: {title(facts, loss)} takes logarithms of probabilities",
+            f"{given(facts, loss)} holds {what}: {title(loss)} takes logarithms of probabilities",
             "The loss lies between -1 and 0, and its gradient vanishes where the model is wrong."
             if probabilities
             else "The loss has no lower bound: one score grows, and nothing pushes the others down.",

@@ -79,7 +79,7 @@ def check(facts: Facts) -> Iterator[Finding]:
     for loss, makes in certain(facts, "binary_cross_entropy_with_logits", frozenset({"sigmoid"})):
         yield Finding(
             loss.site,
-            f"{given(facts, loss)} comes from a sigmoid already: {title(facts, loss)} applies one itself",
+            f"{given(facts, loss)} comes from a sigmoid already: {title(loss)} applies one itself",
             "The loss of a positive sample cannot fall below 0.3133, that of a negative one not below 0.6931.",
             related=operation_at(facts, loss, makes),
             fix=without(facts, loss, makes),

@@ -78,7 +78,7 @@ def check(facts: Facts) -> Iterator[Finding]:
     for loss, makes in certain(facts, "cross_entropy", frozenset({"softmax"})):
         yield Finding(
             loss.site,
-            f"{given(facts, loss)} comes from a softmax already: {title(facts, loss)} applies one itself",
+            f"{given(facts, loss)} comes from a softmax already: {title(loss)} applies one itself",
             "The loss cannot fall below ln(e + K - 1) - 1, 1.46 for ten classes, and the gradients are too small.",
             related=operation_at(facts, loss, makes),
             fix=without(facts, loss, makes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from torchlint.facts import Loss, Made, Site
+from torchlint.facts import Loss, Made, Module, Site, Tensor, Unknown, Value
 from torchlint.rule import Change, Facts, Fix, Replace, Safety
 
 # Operations whose results are scores: neither probabilities nor their logarithms.
@@ -32,7 +32,22 @@ def certain(facts: Facts, kind: str, wrong: frozenset[str]) -> Iterator[tuple[Lo
             yield loss, makes
 
 
-def title(facts: Facts, loss: Loss) -> str:
+def computed(value: Value | None) -> bool:
+    """True when a module has certainly had a part in it."""
+    return value is not None and all(
+        isinstance(o, (Tensor, Unknown)) and any(isinstance(g, Module) for g in o.graph) for o in value.options()
+    )
+
+
+def untouched(value: Value | None) -> bool:
+    """True when it is certainly a tensor, or may be one, that no module or parameter in sight has had a part in."""
+    return value is not None and all(
+        isinstance(o, (Tensor, Unknown)) and not o.graph and not (isinstance(o, Tensor) and o.parameter)
+        for o in value.options()
+    )
+
+
+def title(loss: Loss) -> str:
     """How a message names the loss: `criterion`, or the function."""
     return f"`{loss.spelling}`" if loss.spelling else f"`{loss.kind}`"
 
