@@ -855,7 +855,16 @@ def _scaler_method(m: Machine, node: cst.Call, receiver: Scaler, name: str, argu
         case "step" if arguments.positional:
             text = plain_spelling(arguments.nodes[0])
             optimizer = _as_optimizer(m, first)
-            m.emit(OptimizerStep(*m.at(node), optimizer=optimizer, scaled=True, scaler=receiver, spelling=text))
+            m.emit(
+                OptimizerStep(
+                    *m.at(node),
+                    optimizer=optimizer,
+                    scaled=True,
+                    scaler=receiver,
+                    spelling=text,
+                    receiver=m.site(node.func.value) if isinstance(node.func, cst.Attribute) else None,
+                )
+            )
         case "unscale_":
             m.emit(Unscaled(*m.at(node), scaler=receiver, optimizer=_as_optimizer(m, first)))
         case "update":

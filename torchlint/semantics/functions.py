@@ -158,6 +158,9 @@ def enter(
         return Unknown(origin="call", holds=any(matters(a) for a in given))
     if not m.quiet:
         m.entered.add(info)
+    if function.receiver is not None and _abstract(info):  # what runs is a subclass's, out of sight
+        m.unknown_call(node, info.name, given)
+        return Unknown(site=m.site(node), origin="call", graph=graphs_of(given), holds=True)
     look = decoration(m, info)
     if look.opaque or starred:  # what is given may be more than can be seen, and go to any parameter
         m.unknown_call(node, info.name, given)
@@ -168,6 +171,18 @@ def enter(
         owner=info.owner,
     )
     return run(m, activation, lambda: bind(m, activation, arguments, keywords, starred), look)
+
+
+def _abstract(info: FunctionInfo) -> bool:
+    """True for a method that does nothing but `raise NotImplementedError`."""
+    body = list(info.node.body.body) if isinstance(info.node, cst.FunctionDef) else []
+    last = body[-1] if body and len(body) <= 2 else None
+    match last.body[0] if isinstance(last, cst.SimpleStatementLine) else None:
+        case cst.Raise(exc=cst.Name(value=name)) | cst.Raise(exc=cst.Call(func=cst.Name(value=name))):
+            first = body[0].body[0] if isinstance(body[0], cst.SimpleStatementLine) else None
+            said = isinstance(first, cst.Expr) and isinstance(first.value, (cst.SimpleString, cst.ConcatenatedString))
+            return bool(name == "NotImplementedError") and (len(body) == 1 or said)
+    return False
 
 
 def _acts(m: Machine, function: Function, given: list[Value]) -> bool:
