@@ -262,7 +262,7 @@ class LoadedFile(Unknown):
     path: Value | None = None
     weights_only: Value | None = None  # None: the default, or it cannot be seen
     plain: bool = True  # nothing but weights_only decides what may be in the file, and it can be seen
-    uses: dict[str, Site] = field(default_factory=dict)  # "module", "state", "entries", "asked": where first
+    uses: dict[str, Site] = field(default_factory=dict)  # "module", "part" (a module in it), "state", ...: where first
     reads: dict[str, Site] = field(default_factory=dict)  # the entries that are taken from it by name
 
 
@@ -913,6 +913,8 @@ class FileLoaded(Event):
     value: LoadedFile = field(default_factory=LoadedFile)
     weights_only: Site | None = None
     path: Site | None = None
+    last: Site | None = None  # of the arguments
+    source: str = ""  # whence the file is, where that is not the program: "the command line", "a download", ...
 
 
 @dataclass(slots=True, eq=False)

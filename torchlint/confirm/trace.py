@@ -1087,11 +1087,12 @@ class Recorder:
             self.emit(events.DeviceError, place, message=message.splitlines()[0], inner=place)
         self.emit(events.Raised, place, kind=type(error).__name__, message=message[:2000])
 
-    def _save(self, original: Any, value: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
+    def _save(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        value, file = _given(args, kwargs, "obj", "f")
         start = 0
         with contextlib.suppress(AttributeError, OSError):  # a path, or a stream that has no position
             start = file.tell()
-        result = original(value, file, *args, **kwargs)
+        result = original(*args, **kwargs)
         if self._elsewhere():
             return result
         has_module = any(isinstance(one, nn.Module) for one in _contents(value))
@@ -1183,16 +1184,17 @@ class Recorder:
         self.emit(events.StateLoaded, place, **values)
         return result
 
-    def _read_file(self, original: Any, file: Any, *args: Any, **kwargs: Any) -> Any:
+    def _read_file(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         if self._elsewhere():
-            return original(file, *args, **kwargs)
+            return original(*args, **kwargs)
+        (file,) = _given(args, kwargs, "f")
         place, caller = user_place(), sys._getframe(2)
         weights_only = kwargs.get("weights_only")
         foreign = (self._safely(_foreign, file) or ()) if weights_only is False else ()
         values = {"weights_only": weights_only, "foreign": foreign, "refusal": "", "entries": (), "asked": ()}
         try:
             with self._working():
-                result = original(file, *args, **kwargs)
+                result = original(*args, **kwargs)
         except Exception as error:
             if isinstance(error, (pickle.UnpicklingError, RuntimeError)):
                 values["refusal"] = " ".join(str(error).split())[:300]
@@ -1405,6 +1407,11 @@ def _differs(tensor: torch.Tensor, result: Any) -> bool:
 
 def _condition(tensor: torch.Tensor) -> str:
     return f"{tensor.device} {tensor.dtype}" + (" with its graph" if tensor.grad_fn is not None else "")
+
+
+def _given(args: tuple[Any, ...], kwargs: dict[str, Any], *names: str) -> list[Any]:
+    """The first arguments of a call, which may be given by name."""
+    return [args[i] if i < len(args) else kwargs.get(name) for i, name in enumerate(names)]
 
 
 def _device(module: nn.Module) -> str:

@@ -335,6 +335,8 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
                     combine(m, node, [one, value], "item")
             case StateDict():
                 one.edited = True
+            case Api(path="os.environ") if isinstance(index, Literal) and "WEIGHTS_ONLY" in str(index.value):
+                m.derive(m.api("torch"), "load", value)  # it has another default from here on
             case Unknown():
                 one.holds = one.holds or matters(value)
                 link_all(value, one)

@@ -125,6 +125,7 @@ def read_file(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
             sites[argument.keyword.value] = m.site(argument.value)
         elif position == 0 and not argument.star:
             sites["f"] = m.site(argument.value)
+    last = m.site(node.args[-1].value) if node.args else None
     found = LoadedFile(
         site=m.site(node),
         origin="load",
@@ -132,7 +133,16 @@ def read_file(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
         weights_only=arguments.keywords.get("weights_only"),
         plain=not arguments.starred and replaced is None and arguments.get(2, "pickle_module") is None,
     )
-    m.emit(FileLoaded(*m.at(node), value=found, weights_only=sites.get("weights_only"), path=sites.get("f")))
+    m.emit(
+        FileLoaded(
+            *m.at(node),
+            value=found,
+            weights_only=sites.get("weights_only"),
+            path=sites.get("f"),
+            last=last,
+            source=source_of(m, found.path),
+        )
+    )
     return found
 
 
@@ -160,7 +170,7 @@ def note_method(m: Machine, node: cst.Call, receiver: Unknown, name: str, argume
     if file is None:
         return None
     if name in _MODULE_METHODS and not (name in ("eval", "state_dict", "parameters") and arguments.positional):
-        file.uses.setdefault("module", m.site(node))
+        file.uses.setdefault("module" if receiver.origin != "entry" else "part", m.site(node))
     elif name in _ENTRY_METHODS and receiver is file:
         file.uses.setdefault("entries", m.site(node))
         key = only(arguments.positional[0]) if arguments.positional else None
@@ -185,7 +195,8 @@ def note_called(m: Machine, node: cst.Call, callee: Value) -> None:
     """A file is called: it is a module."""
     file = file_of(callee)
     if file is not None:
-        file.uses.setdefault("module", m.site(node))
+        part = any(isinstance(o, Unknown) and o.origin == "entry" for o in callee.options())
+        file.uses.setdefault("part" if part else "module", m.site(node))
 
 
 def note_asked(values: list[Value]) -> None:
