@@ -5,7 +5,7 @@ Each answer says *must* or *may*. An object belongs to another when it was made 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from torchlint.facts import (
     Backward,
@@ -16,8 +16,10 @@ from torchlint.facts import (
     Forward,
     Grad,
     GradientUsed,
+    Iterated,
     Join,
     Literal,
+    Loaded,
     Loader,
     Loop,
     Mapping,
@@ -29,6 +31,7 @@ from torchlint.facts import (
     OptimizerStep,
     Parameters,
     ParamGroupAdded,
+    RequiresGradSet,
     Root,
     Sampler,
     Tensor,
@@ -388,3 +391,82 @@ def always_in(root: Root, loop: Loop, first: Event, later: Iterable[Event]) -> b
 
     met = walk([after for head in heads for after in head.next], "", follow, lambda event: loop in event.loops)
     return first in met and not any(one in met for one in later)
+
+
+def left_out(facts_have_parameters: Callable[[Value], bool], root: Root) -> Iterator[tuple[Module, Forward]]:
+    """The modules that a backward pass in a loop reaches and that certainly no optimizer of `root` holds.
+
+    Each with a call of it. None where the program may mean it so: it is frozen, loaded, put in evaluation mode, handed
+    to code out of sight, or its parameters are used in some other way.
+    """
+    built = list(root.of(OptimizerBuilt))
+    held: list[Value] = []
+    for event in built:
+        found = holdings(event.optimizer)
+        if found is None:
+            return
+        held.extend(found)
+    if not built or any(root.of(ParamGroupAdded)):
+        return
+    reached: dict[Value, set[Loop]] = {}
+    for backward in root.of(Backward):
+        for value in backward.roots or ():
+            reached.setdefault(value, set()).update(backward.loops)
+    seen: set[Value] = set()
+    for forward in root.of(Forward):
+        one = only(forward.module)
+        if not isinstance(one, Module) or one in seen or one.site is None or one.evidence is not Evidence.MADE:
+            continue
+        seen.add(one)
+        loops = set(forward.loops) & reached.get(one, set())
+        if not loops or forward.grad in (Grad.OFF, Grad.UNKNOWN) or not facts_have_parameters(one):
+            continue
+        if any(related(one, h) for h in held) or any(_excuses(event, one) for event in root.events):
+            continue
+        yield one, forward
+
+
+def _parameters_in(value: Value) -> Iterator[Parameters]:
+    """The parameters that a loop over `value` goes through: over `enumerate` and `zip` of them too."""
+    for one in value.options():
+        if isinstance(one, Parameters):
+            yield one
+        elif isinstance(one, Collection) and one.kind in ("enumerate", "zip"):
+            for inner in one.items:
+                yield from _parameters_in(inner)
+
+
+def _excuses(event: Event, module: Module) -> bool:
+    """True for what makes it doubtful that a module is to be trained by an optimizer in sight."""
+    match event:
+        case ModeSet(module=target, training=training):
+            return training is not True and related(target, module)
+        case RequiresGradSet(targets=targets):
+            return any(related(one, module) for one in targets)
+        case Loaded(target=target):
+            return related(target, module)
+        case Iterated(over=over, loop=loop) if loop is not None and loop.body is not None:
+            return any(related(one, module) for parameters in _parameters_in(over) for one in parameters.of)
+        case UnknownCall():
+            return event.touches(module) or any(a.reached_from([module]) for a in event.arguments)
+        case GradientUsed(target=target):
+            return target is None or related(target, module)
+    return False
+
+
+def doubly_held(root: Root) -> Iterator[tuple[OptimizerBuilt, OptimizerBuilt, Module]]:
+    """Optimizers that are stepped and hold one model, each with another that holds it too, and the model."""
+    stepped = [event.optimizer for event in root.of(OptimizerStep)]
+    built = [e for e in root.of(OptimizerBuilt) if any(may_be_same(e.optimizer, one) for one in stepped)]
+    for event in built:
+        model = _only_model(event)
+        others = (o for o in built if _only_model(o) is model and o.optimizer.name != event.optimizer.name)
+        other = next(others, None)
+        if model is not None and other is not None:
+            yield event, other, model
+
+
+def _only_model(built: OptimizerBuilt) -> Module | None:
+    found = holdings(built.optimizer) or []
+    one = only(found[0]) if len(found) == 1 else None
+    return one if isinstance(one, Module) and one.name else None

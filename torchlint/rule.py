@@ -64,6 +64,10 @@ class Facts(Protocol):
         """The methods of a class and its bases in sight that assign `self.attribute`; None for a class body."""
         ...
 
+    def reads(self, function: FunctionInfo | None, name: str) -> tuple[int, int]:
+        """How often a name is read in a function (in the file for None), and how often returned; `.x`: an attribute."""
+        ...
+
     def has_parameters(self, value: Value) -> bool:
         """Whether a module certainly has parameters of its own or in its parts."""
         ...

@@ -107,6 +107,11 @@ class FileFacts:
 
         return setters(self.machine, cls, attribute)
 
+    def reads(self, function: FunctionInfo | None, name: str) -> tuple[int, int]:
+        from torchlint.semantics.readings import reads
+
+        return reads(self.machine, function, name)
+
     def has_parameters(self, value: Value) -> bool:
         from torchlint.semantics.structure import has_parameters
 
