@@ -504,10 +504,17 @@ def test_a_loss_that_refuses_its_input_says_so() -> None:
     assert "between 0 and 1" in refused.error and refused.value is None and refused.highest == 2
 
 
-def test_a_dimension_that_torch_chose_is_told_with_its_warning() -> None:
-    with pytest.warns(UserWarning, match="Implicit dimension choice for softmax") as caught:
-        (chosen,) = traced(lambda: nn.functional.softmax(torch.zeros(2, 3, 4))).of(events.DimensionChosen)
-    assert (chosen.dimensions, chosen.chosen) == (3, 0) and caught[0].filename == __file__
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin"])
+def test_a_dimension_that_torch_chose_is_told_and_its_warning_stays_where_it_was(name: str) -> None:
+    def program() -> None:
+        getattr(nn.functional, name)(torch.zeros(2, 3, 4))
+
+    with pytest.warns(UserWarning, match="Implicit dimension choice") as plain:
+        program()
+    with pytest.warns(UserWarning, match="Implicit dimension choice") as caught:
+        (chosen,) = traced(program).of(events.Normalised)
+    assert (chosen.dimensions, chosen.dimension, chosen.told) == (3, 0, False)
+    assert (caught[0].filename, caught[0].lineno) == (plain[0].filename, plain[0].lineno)
 
 
 def test_losses_can_be_scripted_while_they_are_traced() -> None:

@@ -626,6 +626,17 @@ class Loss(Event):
 
 
 @dataclass(slots=True, eq=False)
+class Softmax:
+    """A softmax of torch.nn or its functional form that is not told its dimension, anywhere in the file."""
+
+    api: str
+    site: Site
+    spelling: str  # how the function or class is written
+    last: Site | None  # its last argument
+    trailing: bool  # a comma comes after that
+
+
+@dataclass(slots=True, eq=False)
 class Backward(Event):
     """Gradients are added into `.grad`. `roots` are the modules and tensors reached; None: unknown, could be any."""
 

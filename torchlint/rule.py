@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torchlint.diagnostic import Group as Group
 from torchlint.diagnostic import Safety as Safety
-from torchlint.facts import ClassInfo, FunctionInfo, Made, Root, Site, Value
+from torchlint.facts import ClassInfo, FunctionInfo, Made, Root, Site, Softmax, Value
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
@@ -38,6 +38,10 @@ class Facts(Protocol):
     @property
     def words(self) -> frozenset[str]:
         """Every identifier of the file."""
+        ...
+
+    def softmaxes(self) -> list[Softmax]:
+        """The calls and constructions of a softmax without `dim`, in the order of the file."""
         ...
 
     def text(self, site: Site) -> str:

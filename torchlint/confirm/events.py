@@ -242,12 +242,13 @@ class LossComputed(Event):
 
 
 @dataclass(slots=True, frozen=True)
-class DimensionChosen(Event):
-    """A softmax was not told its dimension: torch chose one by the number of dimensions, and warned."""
+class Normalised(Event):
+    """A softmax was computed. Where it was not told the dimension torch chose one by their number, and warned."""
 
     function: str
     dimensions: int
-    chosen: int
+    dimension: int
+    told: bool
 
 
 @dataclass(slots=True, frozen=True)

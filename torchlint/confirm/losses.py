@@ -23,6 +23,7 @@ FUNCTIONS = (
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
 )
+SOFTMAXES = ("softmax", "log_softmax", "softmin")
 CALLS_PER_LINE = 6
 LARGEST = 10_000_000  # elements that are looked through
 # Nodes of the graph that leave the numbers as they are.

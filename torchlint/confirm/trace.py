@@ -40,7 +40,7 @@ from torchlint.confirm.frames import discards, initialises_later, innermost_user
 from torchlint.confirm.kept import Kept
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
-from torchlint.confirm.losses import CALLS_PER_LINE, FUNCTIONS, measure
+from torchlint.confirm.losses import CALLS_PER_LINE, FUNCTIONS, SOFTMAXES, measure
 from torchlint.confirm.norms import Clip, clipped, mean_nodes, norm_of
 from torchlint.confirm.parallel import Listeners, is_sharded
 from torchlint.confirm.pretend import PretendedAccelerator
@@ -772,19 +772,26 @@ class Recorder:
         self.emit(events.LossComputed, place, loss=name, value=self._safely(_number, result), **measured)
         return result
 
-    def _softmax_dimension(self, original: Any, name: str, ndim: int, stacklevel: int) -> Any:
-        chosen = original(name, ndim, stacklevel + 2)
-        if not self._own and threading.get_ident() == self._thread:
-            place = user_place()
-            count = self._losses[name, place.file, place.line] = self._losses.get((name, place.file, place.line), 0) + 1
-            if count <= CALLS_PER_LINE:
-                self.emit(events.DimensionChosen, place, function=name, dimensions=ndim, chosen=chosen)
-        return chosen
+    def _softmax(self, name: str, original: Any, *args: Any, **kwargs: Any) -> Any:
+        dim = args[1] if len(args) > 1 else kwargs.get("dim")
+        if dim is None and len(args) <= 2:  # torch points its warning at the caller, two frames further up
+            kwargs["_stacklevel"] = kwargs.get("_stacklevel", 3) + 2
+        result = original(*args, **kwargs)
+        if self._resting or self._own or threading.get_ident() != self._thread or not isinstance(result, torch.Tensor):
+            return result
+        place = user_place()
+        count = self._losses[name, place.file, place.line] = self._losses.get((name, place.file, place.line), 0) + 1
+        if count <= CALLS_PER_LINE:
+            chosen = (0 if result.dim() in (0, 1, 3) else 1) if dim is None else int(dim)
+            self.emit(
+                events.Normalised, place, function=name, dimensions=result.dim(), dimension=chosen, told=dim is not None
+            )
+        return result
 
     def _script(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """TorchScript reads the source of what it finds: it must find torch's own functions."""
         with contextlib.ExitStack() as redo:
-            for name, hook in [(name, getattr(functional, name)) for name in (*FUNCTIONS, "_get_softmax_dim")]:
+            for name, hook in [(name, getattr(functional, name)) for name in (*FUNCTIONS, *SOFTMAXES)]:
                 setattr(functional, name, inspect.unwrap(hook))
                 redo.callback(setattr, functional, name, hook)
             return original(*args, **kwargs)
@@ -1304,7 +1311,7 @@ class Recorder:
                 *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
                 *((torch.Tensor, name, functools.partial(self._compute, name)) for name in COMPUTATIONS),
                 *((functional, name, functools.partial(self._loss_function, name)) for name in FUNCTIONS),
-                (functional, "_get_softmax_dim", self._softmax_dimension),
+                *((functional, name, functools.partial(self._softmax, name)) for name in SOFTMAXES),
                 (torch.jit, "script", self._script),
             ):
                 undo.callback(_patch(owner, name, hook))

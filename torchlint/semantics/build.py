@@ -17,6 +17,7 @@ from torchlint.facts import (
     Module,
     Root,
     Site,
+    Softmax,
     Unknown,
     Value,
 )
@@ -74,6 +75,11 @@ class FileFacts:
     @property
     def words(self) -> frozenset[str]:
         return self.machine.outline.words
+
+    def softmaxes(self) -> list[Softmax]:
+        from torchlint.semantics.tails import softmaxes
+
+        return softmaxes(self.machine)
 
     def text(self, site: Site) -> str:
         code = self.machine.tree.code_for_node(site.node)

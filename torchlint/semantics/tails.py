@@ -12,11 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from torchlint.facts import Collection, Function, Loss, Made, Mapping, Module, Tensor, Unknown, Value, only
+from torchlint.facts import (
+    Collection,
+    Function,
+    FunctionInfo,
+    Loss,
+    Made,
+    Mapping,
+    Module,
+    Site,
+    Softmax,
+    Tensor,
+    Unknown,
+    Value,
+    only,
+)
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.expressions import ROWS, SOME, selected
-from torchlint.semantics.functions import decoration, enter
+from torchlint.semantics.functions import decoration, dotted, enter
 from torchlint.semantics.machine import Machine, choice
+from torchlint.semantics.walk import assigned_names
 
 if TYPE_CHECKING:
     from torchlint.semantics.calls import Arguments
@@ -280,3 +295,31 @@ def _part(value: Value, key: int | str) -> Value | None:
             case _:
                 return None
     return choice(found) if found else None
+
+
+# -------------------------------------------------------------------------------------------------------- as written
+
+
+def softmaxes(m: Machine) -> list[Softmax]:
+    """Every softmax of torch without `dim`, by the names of the module body; a local name of that kind is unknown."""
+    from torchlint.semantics.calls import plain_spelling
+
+    found: list[Softmax] = []
+    for node, scope in m.outline.softmaxes:
+        spelling = plain_spelling(node.func)
+        root = spelling.partition(".")[0]
+        if isinstance(scope, FunctionInfo) and (root in scope.parameters or root in assigned_names(scope.node.body)):
+            continue
+        path = words.canonical(dotted(m, node.func)) if spelling else ""
+        if path.startswith("torch.nn.") and path.rpartition(".")[0] in ("torch.nn", "torch.nn.functional"):
+            last = node.args[-1] if node.args else None
+            found.append(
+                Softmax(
+                    path,
+                    Site(node, node, None, scope if isinstance(scope, FunctionInfo) else None),
+                    spelling,
+                    Site(last.value, node, None) if last is not None else None,
+                    isinstance(last.comma, cst.Comma) if last is not None else False,
+                )
+            )
+    return found

@@ -79,6 +79,7 @@ def _getter(kind: type) -> tuple[tuple[str, ...], Callable[[Any], Any] | None]:
     return entry
 
 
+SOFTMAXES = frozenset({"softmax", "log_softmax", "softmin", "Softmax", "LogSoftmax", "Softmin"})
 _COPYING = MOVES | CASTS | PURE_METHODS | {"detach", "clone", "requires_grad_"}
 
 
@@ -93,6 +94,7 @@ class Outline:
     strings: frozenset[str] = frozenset()
     changing: set[str] = field(default_factory=set)  # attributes that are bound outside of constructors, or augmented
     shared: set[str] = field(default_factory=set)  # names that are declared global or nonlocal
+    softmaxes: list[tuple[Any, FunctionInfo | ClassInfo | None]] = field(default_factory=list)  # calls without `dim`
 
 
 @dataclass(slots=True, eq=False)
@@ -136,6 +138,10 @@ def outline(tree: cst.Module) -> Outline:
                         _changing(target.target, found.changing)
             elif kind is cst.AugAssign:
                 _changing(node.target, found.changing)
+            elif kind is cst.Call:
+                name = node.func.attr if type(node.func) is attribute_type else node.func
+                if type(name) is name_type and name.value in SOFTMAXES and _without_dimension(node, name.value):
+                    found.softmaxes.append((node, scope.info))
             elif kind is cst.Global or kind is cst.Nonlocal:
                 found.shared.update(item.name.value for item in node.names)
             if kind is function_type:
@@ -174,6 +180,14 @@ def outline(tree: cst.Module) -> Outline:
             scope.parent.words |= scope.words
     found.words = frozenset(scopes[0].words)
     return found
+
+
+def _without_dimension(node: cst.Call, name: str) -> bool:
+    """True for a softmax that is not told its dimension, as far as the call shows all that it is given."""
+    if any(a.star or (a.keyword is not None and a.keyword.value == "dim") for a in node.args):
+        return False
+    given = sum(a.keyword is None for a in node.args)
+    return not given if name[0].isupper() else given == 1 or (not given and len(node.args) > 0)
 
 
 def _function(node: cst.FunctionDef, scope: _Scope, found: Outline, stack: list[Any]) -> _Scope:
