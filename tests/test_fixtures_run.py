@@ -43,6 +43,7 @@ MEANT = {
     "inference_without_eval/good_smoke_test",
     "inference_without_eval/good_update_statistics",
     "inference_without_no_grad/good_single_prediction",
+    "repeated_module_instance/good_shared_on_purpose",
     "tensor_move_discarded/good_cell_output",
     "tensor_move_discarded/good_warm_up",
 }

@@ -130,6 +130,7 @@ class ClassInfo:
     module: Derives = Derives.UNKNOWN
     decorated: bool = False
     has_metaclass: bool = False
+    head: Site = field(default_factory=lambda: Site(None, None, None))  # its name, where a finding points
 
     def lineage(self) -> list[ClassInfo | str]:
         """This class and its bases, nearest first, each once; classes of other files as dotted names."""
@@ -287,6 +288,15 @@ class Literal(Value):
 
 
 @dataclass(slots=True, eq=False)
+class Repetition:
+    """One object as every item of a list."""
+
+    site: Site  # the whole expression
+    listed: Site | None = None  # `[layer]` and `n` of `[layer] * n`
+    times: Site | None = None
+
+
+@dataclass(slots=True, eq=False)
 class Collection(Value):
     """A list, tuple or set written out; `open` when it may hold more than `items`."""
 
@@ -296,6 +306,7 @@ class Collection(Value):
     grown: tuple[Any, list[Value]] | None = field(default=None, repr=False)  # the suite it last grew in, and by what
     loops: tuple[Loop, ...] = field(default=(), repr=False)  # those it was written out in
     shrinks: bool = False  # something is taken out of it again
+    repeats: Repetition | None = None  # written as `[layer] * n`, or as a comprehension that gives one thing each time
 
 
 @dataclass(slots=True, eq=False)
@@ -606,6 +617,24 @@ class Forward(Event):
     callee: Site | None = None  # the expression that is called
     argument_sites: list[Site] = field(default_factory=list)
     autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
+
+
+@dataclass(slots=True, eq=False)
+class Repeated(Event):
+    """A container of layers is given one layer several times, by a `Repetition`."""
+
+    container: Value = field(default_factory=Value)
+    part: Value = field(default_factory=Value)
+    repetition: Repetition | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Misfit(Event):
+    """A container of layers is given a function, or a class that was not called: `nn.Sequential(fc, F.relu)`."""
+
+    container: Value = field(default_factory=Value)
+    value: Value = field(default_factory=Value)
+    written: bool = False  # the event stands at what is wrong itself, not at the list that holds it
 
 
 @dataclass(slots=True, eq=False)

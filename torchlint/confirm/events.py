@@ -502,6 +502,35 @@ class LeftBehind(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class EntryRepeated(Event):
+    """A container of layers was given a layer with parameters that it has already."""
+
+    kind: str  # of the container
+    name: str  # of the layer
+    entries: int  # how often it is in there now
+    parameters: int  # elements
+
+
+@dataclass(slots=True, frozen=True)
+class Shadowed(Event):
+    """A module was given an attribute by the name of a method of torch's, on which torch itself relies."""
+
+    kind: str
+    name: str
+    value: str  # what it is: "list", "Linear"
+    hidden: bool  # a layer: reading the attribute gives torch's method, not the layer
+
+
+@dataclass(slots=True, frozen=True)
+class Bypassed(Event):
+    """A module's `forward` ran without the module being called. `place` is where."""
+
+    module: int
+    kind: str
+    hooks: int  # of it, none of which ran
+
+
+@dataclass(slots=True, frozen=True)
 class Loaded(Event):
     """The program imported a file of the project. `copy` is what was in it then."""
 

@@ -37,6 +37,8 @@ def unmeant(code: str, one: Measurement, trace: Trace, texts: Mapping[str, str])
             return not re.search("training|always|monte|bayes", text.splitlines()[one.place.line - 1], re.IGNORECASE)
         case "tensor-move-discarded":
             return any(trace.of(events.DeviceError))
+        case "repeated-module-instance":
+            return False  # weights can be shared on purpose, and only the code has names that say so
         case _:
             return True
 

@@ -98,6 +98,14 @@ WEIGHED = 64  # backward passes of which it is seen how much the batch's mean co
 NORMS = 32  # steps of an optimizer at which the norm of its gradients is measured, where it is clipped or scaled
 FIRST_SIGHTS = 4  # forwards from one place that a resting recorder still looks at
 
+# Methods that torch and its users call on any module.
+RELIED_ON = frozenset(
+    """
+    parameters named_parameters modules named_modules children named_children buffers named_buffers train eval
+    state_dict load_state_dict zero_grad requires_grad_ to cuda cpu apply register_buffer register_parameter add_module
+    """.split()
+)
+
 T = TypeVar("T")
 
 _INTERNALS = frozenset({"_parameters", "_buffers", "_modules", "_backward_hooks", "_backward_pre_hooks"})
@@ -233,6 +241,7 @@ class Recorder:
         self._files: Storages[int] = Storages()  # FileRead events by the tensors they gave
         self._refusal: AttributeError | None = None  # the last one that was told
         self._announced = ""  # the last device error that was told
+        self._bypasses: set[tuple[int, Place]] = set()
         self._strays = Strays(self.emit, self._identity)
         self._kept_tensors = Kept(self.emit, self._identity)
 
@@ -351,6 +360,8 @@ class Recorder:
         except AttributeError as error:
             self._refused(module, error)
             raise
+        if args and args[0] in RELIED_ON:
+            self._safely(self._shadowed, module, *args[:2])
         if len(args) == 2 and isinstance(args[1], torch.Tensor) and not self._elsewhere():
             self._safely(self._kept, module, *args)
 
@@ -395,6 +406,8 @@ class Recorder:
 
     def _registered(self, module: nn.Module, name: str, before: Any, value: Any) -> None:
         self._generation += 1
+        if isinstance(module, (nn.Sequential, nn.ModuleList)) and not self._elsewhere():
+            self._repeated(module, name, value)
         if before is None or before is value or not self._optimizers or self._elsewhere():
             return
         held, new = self._held(), dict(_named(value))
@@ -419,6 +432,52 @@ class Recorder:
             gained=tuple(gained),
         )
 
+    def _repeated(self, module: nn.Module, name: str, value: Any) -> None:
+        entries = sum(one is value for key, one in module._modules.items() if key != name)
+        size = sum(p.numel() for p in value.parameters()) if entries and isinstance(value, nn.Module) else 0
+        if size:
+            self.emit(
+                events.EntryRepeated,
+                user_place(),
+                kind=type(module).__name__,
+                name=type(value).__name__,
+                entries=entries + 1,
+                parameters=size,
+            )
+
+    def _shadowed(self, module: nn.Module, name: str, value: Any) -> None:
+        """A module's attribute was set: by the name of a method, and to something that cannot be called as one?"""
+        hidden = isinstance(value, nn.Module)
+        if (hidden or not callable(value)) and not self._elsewhere():
+            self.emit(
+                events.Shadowed,
+                user_place(),
+                kind=type(module).__name__,
+                name=name,
+                value=type(value).__name__,
+                hidden=hidden,
+            )
+
+    def _bypassed(self) -> None:
+        """A layer is called from a `forward` that was itself called by its name: tells so, once for each place."""
+        frame: Any = sys._getframe(1)
+        while frame is not None and not is_users(frame.f_code.co_filename):
+            frame = frame.f_back
+        code = frame.f_code if frame is not None else None
+        if code is None or not code.co_argcount:
+            return
+        module = frame.f_locals.get(code.co_varnames[0])
+        method = getattr(type(module), "forward", None)
+        called = getattr(type(module).__call__, "__wrapped__", None) if isinstance(module, nn.Module) else None
+        if called is None or getattr(method, "__code__", None) is not code:
+            return
+        place = user_place(frame.f_back)
+        if (key := (id(module), place)) not in self._bypasses:
+            self._bypasses.add(key)
+            hooks = len(module._forward_hooks) + len(module._forward_pre_hooks)
+            number, kind = self._identity(module), type(module).__name__
+            self.emit(events.Bypassed, place, module=number, kind=kind, hooks=hooks)
+
     def _train(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if self._elsewhere():
             return original(module, *args, **kwargs)
@@ -441,6 +500,8 @@ class Recorder:
                 self._strays.ran.append(module)
             return original(module, *args, **kwargs)
         place = user_place()
+        if place.function == "forward":
+            self._safely(self._bypassed)
         self._busy = True
         try:
             if self._resting and self._known(module, place):

@@ -72,6 +72,7 @@ from torchlint.facts import (
 )
 from torchlint.semantics import states
 from torchlint.semantics import vocabulary as words
+from torchlint.semantics.containers import LISTS, look_into
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
 from torchlint.semantics.flow import element_of, set_attribute
 from torchlint.semantics.functions import decoration, enter, registered_before
@@ -1624,6 +1625,8 @@ def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Valu
             link(option, made)
     placed = arguments.starred or "device" in arguments.keywords
     place(m, made, Unknown(origin="device") if placed else m.default_device or CPU)
+    if path in LISTS:
+        look_into(m, node, made, path)
     return made
 
 

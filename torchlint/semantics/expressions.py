@@ -38,6 +38,7 @@ from torchlint.facts import (
     Wrapped,
     only,
 )
+from torchlint.semantics.containers import multiplied
 from torchlint.semantics.graphs import cut_at, cut_of, inherited_cut
 from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, graphs_of, link, link_all, matters
 from torchlint.semantics.states import entry, file_entry, misused, note_asked, source_of
@@ -353,6 +354,10 @@ def _binary(m: Machine, node: cst.BinaryOperation) -> Value:
             from torchlint.semantics.calls import parameters_from
 
             return parameters_from(m, Collection(kind="chain", items=[left, right]))
+    elif isinstance(node.operator, cst.Multiply) and Collection in (type(left), type(right)):
+        repeated = multiplied(m, node, left, right)
+        if repeated is not None:
+            return repeated
     text = _joined(m, node.operator, only(left), only(right))
     if text is not None:
         return text

@@ -45,6 +45,7 @@ from torchlint.facts import (
     only,
     possibly,
 )
+from torchlint.semantics.containers import comprehended
 from torchlint.semantics.expressions import (
     INDEXED,
     attribute,
@@ -823,7 +824,7 @@ def run_comprehension(m: Machine, node: Any) -> Value:
         if state is not None:
             return state
         return Mapping(entries={f"*{i}": v for i, v in enumerate(produced)}, open=True)
-    made = Collection(kind="list", items=produced, open=True)
+    made = Collection(kind="list", items=produced, open=True, repeats=comprehended(m, node, produced, own))
     if lazy:
         iterators: list[Value] = [one for one in map(only, used) if isinstance(one, Parameters) and one.generator]
         if iterators:

@@ -228,6 +228,7 @@ def _class(node: cst.ClassDef, scope: _Scope, found: Outline, stack: list[Any]) 
         site=Site(node, node, None),
         node=node,
         decorated=bool(node.decorators),
+        head=Site(node.name, node, None),
         has_metaclass=any(a.keyword is not None and a.keyword.value == "metaclass" for a in node.keywords),
     )
     found.classes[id(node)] = info
