@@ -125,7 +125,13 @@ def _certain_calls(root: Root) -> Iterator[tuple[Forward, Module]]:
     for event in root.of(Forward):
         options = event.module.options()
         one = options[0] if len(options) == 1 else None
-        if isinstance(one, Module) and one.evidence is Evidence.MADE and one.site is not None and not event.direct:
+        if (
+            isinstance(one, Module)
+            and one.evidence is Evidence.MADE
+            and one.site is not None
+            and event.certain
+            and not event.direct
+        ):
             yield event, one
 
 

@@ -615,6 +615,7 @@ class Forward(Event):
     device: Device | None = None  # where the module is known to be
     spelling: str = ""  # how the module is written here
     callee: Site | None = None  # the expression that is called
+    certain: bool = True  # what is called is this, and not one of several things on several paths
     argument_sites: list[Site] = field(default_factory=list)
     autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
 

@@ -161,7 +161,9 @@ def call(m: Machine, node: cst.Call, discarded: bool = False) -> Value:
 
 def _over_options(m: Machine, options: tuple[Value, ...], run: Callable[[Value], Value]) -> Value:
     found: list[Value] = []
+    m.choosing += len(options) > 1
     m.branch([lambda one=one: found.append(run(one)) for one in options])  # type: ignore[misc]
+    m.choosing -= len(options) > 1
     return choice(found) if found else Unknown(origin="call")
 
 
@@ -345,6 +347,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
             device=device,
             spelling=plain_spelling(func),
             callee=m.site(func),
+            certain=not m.choosing,
             argument_sites=[m.site(n) for n in arguments.nodes],
             autocast=m.autocast,
         )

@@ -127,6 +127,7 @@ class Machine:
     uses: dict[FunctionInfo, dict[str, set[str]]] = field(default_factory=dict)
     fetched: set[object] = field(default_factory=set)  # paths that downloads were written to
     quiet: int = 0
+    choosing: int = 0  # how many calls are followed for each of the things that they may call
     one_round: bool = False
     tries: int = 0  # how many `try` statements would catch an error here
     mode_tests: int = 0  # how many tests of `training` decide whether the program gets here
