@@ -291,6 +291,10 @@ def promote(m: Machine, old: Value, new: Value) -> Value:
     new.site = old.site
     old.holders = [*old.holders, new]
     m.promoted[old] = new
+    if isinstance(new, Optimizer):  # `optimizer.zero_grad()` says nothing of what it is, the `step()` after it does
+        for event in m.root.events:
+            if isinstance(event, ZeroGrad) and event.target is old:
+                event.target = new
     return new
 
 

@@ -1086,22 +1086,22 @@ def _run_context_manager(m: Machine, manager: Function, expression: cst.Call, bo
         m.entered.add(info)
     yielded = False
     goes_on = True
-    marks = _marks(m)
+    marks, periods = _marks(m), m.periods
 
     def at_yield(value: Value) -> None:
         nonlocal yielded, goes_on
         if yielded:  # a second yield on another path: the body was followed already
             return
         yielded = True
-        inside = (m.active, m.statement, m.suite, m.runs)
-        m.active, m.statement, m.suite, m.runs = caller, statement, suite, runs
+        inside = (m.active, m.statement, m.suite, m.runs, m.periods)
+        m.active, m.statement, m.suite, m.runs, m.periods = caller, statement, suite, runs, periods
         body(value)
         goes_on = not m.dead
         if _left(m, marks):  # what comes after the `yield` happens on those ways too
             left = _leaving(m, marks)
             m.heap = join_heaps([heap for heap, _ in [*left, (m.heap, m.tail)]])
             m.tail = unique(event for tail in [m.tail, *(tail for _, tail in left)] for event in tail)
-        m.active, m.statement, m.suite, m.runs = inside
+        m.active, m.statement, m.suite, m.runs, m.periods = inside
 
     activation.on_yield = at_yield
     run(m, activation, lambda: bind(m, activation, given, arguments.keywords, arguments.starred), decoration(m, info))
