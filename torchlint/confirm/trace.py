@@ -1502,6 +1502,8 @@ _RESTORING = ("builtins.getattr", "copyreg.", "_codecs.", "operator.", "collecti
 def _foreign(file: Any) -> tuple[str, ...]:
     """The functions that a file has called while it is read, those left out that ordinary objects are restored with."""
     if not isinstance(file, (str, os.PathLike)):
+        file = getattr(file, "name", None)  # of a stream
+    if not isinstance(file, (str, os.PathLike)):
         return ()
     found: list[str] = []
     with contextlib.suppress(Exception):  # only since torch 2.5, and only for files in its zip format

@@ -238,6 +238,8 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     )
     if isinstance(receiver, Unknown) and receiver.origin != "arguments":
         result.source = receiver.source
+    if states.downloads(name or _spelling(node.func)):
+        result.source = "a download"
     for value in handed:
         if matters(value):
             result.holds = True

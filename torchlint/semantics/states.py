@@ -255,6 +255,12 @@ def path_call(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Va
     return None
 
 
+def downloads(callee: str) -> bool:
+    """True for a function of another file whose name says that it fetches a file."""
+    last = callee.rsplit(".", 1)[-1].lower()
+    return "download" in last or last.endswith("from_url")
+
+
 def parsed_arguments(m: Machine, node: cst.Call, name: str) -> Value | None:
     """`parser.parse_args()` and its kin: what the user of the program gives."""
     if name in ("parse_args", "parse_intermixed_args"):
