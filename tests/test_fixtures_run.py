@@ -35,6 +35,7 @@ ACCELERATED = {"device-mismatch", "tensor-without-device", "tensor-move-discarde
 ABSENT = {"accelerate", "deepspeed", "lightning", "mymodels", "mytraining", "tqdm", "transformers"}
 # Right, although a probe measures what would be harm elsewhere: here it is what the author wants.
 MEANT = {
+    "constant_seed_in_worker/good_validation_crops",
     "ignored_tensor_result/good_only_the_error",
     "ignored_tensor_result/good_shown",
     "dropout_ignores_eval/good_always_on",

@@ -21,6 +21,7 @@ from torchlint.facts import (
     Literal,
     Loaded,
     Loader,
+    LoaderBuilt,
     Loop,
     Mapping,
     ModelWrapped,
@@ -470,3 +471,30 @@ def _only_model(built: OptimizerBuilt) -> Module | None:
     found = holdings(built.optimizer) or []
     one = only(found[0]) if len(found) == 1 else None
     return one if isinstance(one, Module) and one.name else None
+
+
+def fixed_order(built: LoaderBuilt) -> bool:
+    """True when a loader certainly gives the same samples in the same order each time it is iterated."""
+    if built.open or not built.indexed:
+        return False
+    if any(not _is_constant(built.given.get(name), None) for name in ("sampler", "batch_sampler")):
+        return False
+    return _is_constant(built.given.get("shuffle"), None, False, 0)
+
+
+def _is_constant(value: Value | None, *constants: object) -> bool:
+    if value is None:
+        return True
+    one = only(value)
+    return type(value) is Literal and isinstance(one, Literal) and one.value in constants
+
+
+def loaders_in(over: Value | None) -> list[Loader]:
+    """The loaders that a loop over `over` goes through: itself, or in `enumerate` and `zip`."""
+    found: list[Loader] = []
+    for one in over.options() if over is not None else ():
+        if isinstance(one, Loader):
+            found.append(one)
+        elif isinstance(one, Collection) and one.kind in ("enumerate", "zip"):
+            found.extend(inner for item in one.items for inner in loaders_in(item))
+    return found

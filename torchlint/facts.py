@@ -803,6 +803,34 @@ class SamplerBuilt(Event):
 
 
 @dataclass(slots=True, eq=False)
+class LoaderBuilt(Event):
+    """A DataLoader is made; `given` holds its arguments by name, those given by place too."""
+
+    loader: Loader = field(default_factory=Loader)
+    given: dict[str, Value] = field(default_factory=dict)
+    sites: dict[str, Site] = field(default_factory=dict)
+    last_argument: Site | None = None
+    open: bool = False  # *args or **kwargs: more may be given than can be seen
+    indexed: bool = False  # the dataset certainly gives its samples by index, in an order of its own
+
+
+@dataclass(slots=True, eq=False)
+class FirstBatch(Event):
+    """`next(iter(loader))`: an iterator that is made for one batch."""
+
+    loader: Loader = field(default_factory=Loader)
+
+
+@dataclass(slots=True, eq=False)
+class Seeded(Event):
+    """A random generator is seeded; `seed` None: without an argument, from the clock or the system."""
+
+    function: str = ""
+    seed: Value | None = None
+    argument: Site | None = None  # where the seed is written
+
+
+@dataclass(slots=True, eq=False)
 class ModeSet(Event):
     """`.eval()` or `.train()`; `training` None: depends on a value we do not know."""
 

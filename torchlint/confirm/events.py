@@ -416,6 +416,35 @@ class Iterated(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class LoaderBuilt(Event):
+    """A DataLoader was made."""
+
+    loader: int
+    batches: int  # -1: unknown
+    workers: int
+
+
+@dataclass(slots=True, frozen=True)
+class BatchGiven(Event):
+    """One of the first batches that an iterator over a DataLoader gave. `place` made the iterator."""
+
+    loader: int
+    iterator: int
+    index: int
+    digest: str  # of what is in it
+
+
+@dataclass(slots=True, frozen=True)
+class Seeded(Event):
+    """The program seeded a random generator in a worker process, or while a sample was made."""
+
+    generator: str
+    seed: str
+    worker: int = -1  # -1: the program's own process
+    sampling: bool = False  # under a `__getitem__`
+
+
+@dataclass(slots=True, frozen=True)
 class SamplerRead(Event):
     """A shuffling DistributedSampler gave an order for one pass over the data."""
 
@@ -590,6 +619,15 @@ E = TypeVar("E", bound=Event)
 
 
 @dataclass(slots=True)
+class Epoch:
+    """One iteration over a DataLoader."""
+
+    place: Place
+    batches: list[str] = field(default_factory=list)  # digests of the first ones
+    trained: bool = False  # a backward pass came after one of them
+
+
+@dataclass(slots=True)
 class Trace:
     """What one run of a program did, in order."""
 
@@ -605,6 +643,21 @@ class Trace:
     def end(self) -> Ended | None:
         """How the program ended, None when it was killed."""
         return next(self.of(Ended), None)
+
+    def epochs(self, loader: int) -> list[Epoch]:
+        """The iterations over a loader, in order, each with its first batches."""
+        used = self.used_for_gradients()
+        found: dict[int, Epoch] = {}
+        waiting: Epoch | None = None  # gave a batch that no module has been called with yet
+        for event in self.events:
+            match event:
+                case BatchGiven() if event.loader == loader:
+                    waiting = found.setdefault(event.iterator, Epoch(event.place))
+                    waiting.batches.append(event.digest)
+                case Forward() if waiting is not None and event.parameters:
+                    waiting.trained |= event.number in used
+                    waiting = None
+        return list(found.values())
 
     def used_for_gradients(self) -> set[int]:
         """Numbers of the forwards that some backward went through, or whose output went into one that did."""

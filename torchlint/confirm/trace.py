@@ -34,6 +34,7 @@ from torch.nn.modules import module as module_hooks
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from torchlint.confirm import events
+from torchlint.confirm.batches import Batches
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.events import Trace as Trace
 from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, overwritten, user_place
@@ -221,6 +222,7 @@ class Recorder:
         self._generation = 0
         self._anatomies: dict[int, _Anatomy] = {}
         self._passes: dict[tuple[Any, ...], int] = {}
+        self._batches = Batches(self, self._identity)
         self._calls: set[tuple[Any, int]] = set()  # of tensor methods, by the instruction
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
@@ -1304,6 +1306,10 @@ class Recorder:
             except TypeError:  # an iterable dataset has no length
                 batches = -1
             self.emit(events.Iterated, user_place(), loader=self._identity(loader), batches=batches)
+            self._batches.begins(loader)
+            iterator = original(loader)
+            self._batches.begun(iterator, loader)
+            return iterator
         return original(loader)
 
     def _sample(self, original: Any, sampler: Any) -> Any:
@@ -1366,6 +1372,7 @@ class Recorder:
                 *((kind, "load_state_dict", self._load_state) for kind in _schedulers("load_state_dict")),
                 *((nn.Module, name, self._move_module) for name in ("to", "cuda", "cpu")),
                 (torch.utils.data.DataLoader, "__iter__", self._iterate),
+                *self._batches.hooks(),
                 (torch.utils.data.DistributedSampler, "__iter__", self._sample),
                 *((kind, "__init__", self._scheduler_init) for kind in _schedulers("__init__")),
                 *((kind, "step", self._scheduler_step) for kind in _schedulers("step")),

@@ -34,7 +34,7 @@ _ACTIONS = frozenset(
     backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save
     load_state_dict cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare
     manual_backward detach parse_args parse_known_args dropout scaled_dot_product_attention nn torch th Sequential
-    ModuleList models
+    ModuleList models seed manual_seed
     """.split()
 ).union(vocabulary.LOSS_FUNCTIONS, vocabulary.LOSS_MODULES)
 _FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in (*vocabulary.FACTORIES, *vocabulary.FROM_CPU))
@@ -43,6 +43,7 @@ _CRITERIA = frozenset("criterion loss_fn loss_fct loss_func loss_function criter
 # It is worth following for its own sake, when nothing calls it, where one of these has a word of each of its sets in it
 # or in what it calls: the shapes that the events of some rule need.
 _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
+    (frozenset({"DataLoader"}), frozenset({"sampler", "batch_sampler"})),
     (frozenset({"backward", "manual_backward"}), frozenset({"step", "optimizer_step"})),
     (frozenset({"eval", "no_grad", "inference_mode", "set_grad_enabled", "load_state_dict"}),),
     (frozenset({"save"}), frozenset({"torch", "th", "state_dict"})),
@@ -216,6 +217,9 @@ def _worth_following(m: Machine) -> list[FunctionInfo]:
             found.append(info)
             continue
         if plateau and "step" in words:
+            found.append(info)
+            continue
+        if (info.name == "__getitem__" or "worker" in info.name) and words & {"seed", "manual_seed"}:
             found.append(info)
             continue
         makes = info.owner is not None and info.owner.module is Derives.YES and words & _FACTORIES

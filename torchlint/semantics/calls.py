@@ -70,7 +70,7 @@ from torchlint.facts import (
     ZeroGrad,
     only,
 )
-from torchlint.semantics import states
+from torchlint.semantics import loaders, states
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.containers import LISTS, look_into
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
@@ -1389,6 +1389,8 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
     known = states.path_call(m, node, path, arguments)
     if known is not None:
         return known
+    if path in loaders.SEEDING:
+        loaders.seeds(m, node, path, arguments)
     if path in ("copy.copy", "collections.OrderedDict", "builtins.dict") and arguments.positional:
         shared = only(arguments.positional[0])
         if isinstance(shared, StateDict):
@@ -1524,6 +1526,7 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
         case "list" if not arguments.all():
             return Collection(open=True, loops=m.loops)
         case "next" if first is not None:
+            loaders.first_batch(m, node, node.args[0].value, first)
             if isinstance(one := only(first), Parameters):
                 one.advanced = True
             return element_of(m, first, node)
@@ -1935,14 +1938,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
         case "torch.nn.Parameter" | "torch.nn.UninitializedParameter" | "torch.nn.Buffer":
             return _parameter(m, node, arguments, path != "torch.nn.Buffer")
         case "torch.utils.data.DataLoader":
-            return Loader(
-                born=m.clock,
-                repeated=m.loops,
-                site=m.site(node),
-                dataset=arguments.get(0, "dataset"),
-                arguments=arguments.positional,
-                keywords=arguments.keywords,
-            )
+            return loaders.build(m, node, arguments)
         case "torch.utils.data.DistributedSampler":
             return _sampler(m, node, arguments)
         case "torch.utils.data.BatchSampler" if arguments.all():
@@ -1955,6 +1951,9 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             return arguments.positional[0] if arguments.positional else Unknown(origin="call")
         case "torch.utils.data.random_split":
             part = arguments.get(0, "dataset") or Unknown(origin="call")
+            lengths = only(arguments.get(1, "lengths"))
+            if isinstance(lengths, Collection) and not lengths.open:
+                return Collection(kind="list", items=[part for _ in lengths.items])
             return Collection(kind="list", items=[part], open=True)
         case _ if path in words.GRAD_SCALERS:
             return Scaler(site=m.site(node), enabled=_enabled(arguments))
