@@ -69,6 +69,7 @@ from torchlint.facts import (
     UnknownCall,
     certainly,
     may_be_same,
+    same,
     walk,
 )
 from torchlint.rule import Facts, Finding, Fix, Group, InsertAfter, Remove, Safety
@@ -129,6 +130,8 @@ def _cleared_each_round(step: OptimizerStep, feed: Backward, loop: Loop) -> Even
         if event is feed or (isinstance(event, OptimizerStep) and may_be_same(event.optimizer, step.optimizer)):
             return None
         if clears(event, step.optimizer):
+            if set(event.site.periods) - set(feed.site.periods):
+                return None  # where a step is due
             if state == "kept":
                 culprits[event] = None
                 return "cleared"
@@ -137,8 +140,8 @@ def _cleared_each_round(step: OptimizerStep, feed: Backward, loop: Loop) -> Even
             return None  # what comes from here on are other gradients
         if state == "kept" and isinstance(event, (OptimizerStep, GradientUsed)):
             return "used"
-        if state == "kept" and isinstance(event, UnknownCall) and event.touches(step.optimizer):
-            return "used"
+        if state == "kept" and isinstance(event, UnknownCall):  # who is handed the optimizer itself may step it
+            return "used" if any(same(one, step.optimizer) for one in event.arguments) else state
         return state
 
     states = walk(feed.next, "kept", after, lambda event: event.inside(loop)).get(feed, set())
