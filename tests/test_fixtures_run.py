@@ -49,7 +49,7 @@ MEANT = {
     "tensor_move_discarded/good_warm_up",
 }
 # Bad, and nothing of it can be seen in a run; the file says why.
-UNSEEN = {"ignored_tensor_result/bad_functions"}
+UNSEEN = {"ignored_tensor_result/bad_functions", "parameter_made_non_leaf/bad_moved"}
 # What the pretended accelerator cannot imitate: several GPUs.
 NOT_PRETENDED = {"device_mismatch/good_data_parallel"}
 
