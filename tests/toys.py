@@ -25,6 +25,7 @@ class Calls:
 
     source: Source
     sites: list[tuple[str, Site]] = field(default_factory=list)
+    others: tuple[Source, ...] = ()
 
 
 def facts(source: Source) -> Any:

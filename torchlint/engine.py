@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -109,16 +110,44 @@ def _check(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
         return crashes
     with _guarded("locating the findings", source, crashes):
         source.locate(_nodes(found))
+        others = facts.others
         starts = line_starts(source.text)
         located: dict[tuple[object, ...], Diagnostic] = {}
-        for rule, finding in found:
+        for rule, finding in _own(source, others, found):
             remedy = None
             with _guarded(f"the fix of rule {rule.name}", source, crashes):
                 remedy = _remedy(source, finding)
-            one = _diagnostic(source, starts, rule, finding, remedy)
+            one = _diagnostic(source, others, starts, rule, finding, remedy)
             located.setdefault(one.key, one)  # a function followed from two callers tells the same story twice
         return sorted([*crashes, *located.values()], key=lambda d: d.key)
     return crashes
+
+
+def _own(
+    source: Source, others: Sequence[Source], found: Iterable[tuple[Rule, Finding]]
+) -> Iterator[tuple[Rule, Finding]]:
+    """The findings that are told of this file: those in it, and those that only its calls bring about in another.
+
+    The latter stand at the call; what the other file shows by itself is told when that one is checked.
+    """
+    told: dict[tuple[str, str], set[int]] = {}  # by rule and other file: the nodes of its own findings
+    for rule, finding in found:
+        node, caller = finding.site.node, finding.site.caller
+        if source.holds(node):
+            yield rule, finding
+        elif caller is not None and source.holds(caller.node):
+            for other in others:
+                other.locate([node])
+                if other.holds(node):
+                    key = (rule.name, other.filename)
+                    if key not in told:
+                        told[key] = {id(one.site.node) for one in rule.check(_facts(other))}
+                    if id(node) not in told[key]:
+                        related = (("it happens here", finding.site), *finding.related)
+                        where = f", in {Path(other.filename).name}"
+                        message = finding.message + where
+                        yield rule, replace(finding, site=caller, message=message, related=related, fix=None)
+                    break
 
 
 def _facts(source: Source) -> Facts:
@@ -130,7 +159,9 @@ def _facts(source: Source) -> Facts:
 def _remedy(source: Source, finding: Finding) -> Remedy | None:
     from torchlint import fix
 
-    return fix.build(source, finding.fix) if finding.fix is not None else None
+    if finding.fix is None or not all(map(source.holds, fix.nodes(finding.fix))):
+        return None  # a fix stays in its file
+    return fix.build(source, finding.fix)
 
 
 def _nodes(found: Iterable[tuple[Rule, Finding]]) -> Iterator[Any]:
@@ -138,13 +169,15 @@ def _nodes(found: Iterable[tuple[Rule, Finding]]) -> Iterator[Any]:
     from torchlint import fix
 
     for _, finding in found:
-        site = finding.site
-        yield site.node
-        if site.statement is not None:
-            yield site.statement
-            suite = _suite(site.statement)
-            if suite is not None:
-                yield suite
+        for site in (finding.site, finding.site.caller):
+            if site is None:
+                continue
+            yield site.node
+            if site.statement is not None:
+                yield site.statement
+                suite = _suite(site.statement)
+                if suite is not None:
+                    yield suite
         yield from (related.node for _, related in finding.related)
         if finding.fix is not None:
             yield from fix.nodes(finding.fix)
@@ -156,7 +189,18 @@ def _suite(statement: Any) -> Any:
     return None if isinstance(body, (list, tuple)) else body
 
 
-def _diagnostic(source: Source, starts: list[int], rule: Rule, finding: Finding, fix: Remedy | None) -> Diagnostic:
+def _related(source: Source, others: Sequence[Source], message: str, node: Any) -> Iterator[Related]:
+    """A second place, in whichever file it stands."""
+    for one in (source, *others):
+        one.locate([node])
+        if one.holds(node):
+            yield Related(message, one.filename, one.span(node))
+            return
+
+
+def _diagnostic(
+    source: Source, others: Sequence[Source], starts: list[int], rule: Rule, finding: Finding, fix: Remedy | None
+) -> Diagnostic:
     span = source.span(finding.site.node)
     first, last = _header(source, starts, finding.site.statement, span)
     return Diagnostic(
@@ -167,7 +211,9 @@ def _diagnostic(source: Source, starts: list[int], rule: Rule, finding: Finding,
         filename=source.filename,
         span=span,
         consequence=finding.consequence,
-        related=tuple(Related(message, source.filename, source.span(site.node)) for message, site in finding.related),
+        related=tuple(
+            place for message, site in finding.related for place in _related(source, others, message, site.node)
+        ),
         fix=fix,
         statement_row=first,
         statement_end_row=last,

@@ -32,6 +32,7 @@ class Site:
     function: FunctionInfo | None = None  # what it stands in
     one_round: bool = False  # under a test such as `epoch == last`, which may hold in one round of the loop only
     periods: tuple[Any, ...] = ()  # the tests of a remainder it stands under, `(i + 1) % n == 0`, outermost first
+    caller: Site | None = None  # of a place in another file: the call in this one that leads there
 
     def same_suite(self, other: Site) -> bool:
         """True when both statements stand in one block, so that neither can run without the other being tried."""
@@ -102,6 +103,7 @@ class FunctionInfo:
     places_tensors: bool = False  # names a device where it makes a tensor, somewhere in it
     discards: bool = False  # throws away what a tensor's `.to(...)` or its like returns, somewhere in it
     head: Site = field(default_factory=lambda: Site(None, None, None))  # its name, where a finding points
+    file: str = ""  # the file it stands in, where that is another one
 
 
 _OPEN_BOOKS = frozenset(
@@ -131,6 +133,7 @@ class ClassInfo:
     decorated: bool = False
     has_metaclass: bool = False
     head: Site = field(default_factory=lambda: Site(None, None, None))  # its name, where a finding points
+    file: str = ""  # the file it stands in, where that is another one
 
     def lineage(self) -> list[ClassInfo | str]:
         """This class and its bases, nearest first, each once; classes of other files as dotted names."""
@@ -323,6 +326,14 @@ class Api(Value):
     """Something imported, by its full dotted name: `torch.optim.SGD`, `torch.nn.functional`."""
 
     path: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Imported(Api):
+    """Something imported from another file of the project: looked up there when it is used."""
+
+    file: str = ""  # that file, or a package's folder
+    names: tuple[str, ...] = ()  # what is meant in it; empty: the module itself
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ def probe(trace: Trace) -> Iterator[Measurement]: ...      # the same pitfall, m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +19,7 @@ from torchlint.facts import ClassInfo, FunctionInfo, Made, Root, Site, Softmax, 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
     from torchlint.confirm.trace import Trace
+    from torchlint.source import Source
 
 
 class Facts(Protocol):
@@ -42,6 +43,11 @@ class Facts(Protocol):
 
     def softmaxes(self) -> list[Softmax]:
         """The calls and constructions of a softmax without `dim`, in the order of the file."""
+        ...
+
+    @property
+    def others(self) -> Sequence[Source]:
+        """The other files of the project that were looked into."""
         ...
 
     def text(self, site: Site) -> str:

@@ -38,6 +38,7 @@ class Source:
     _text: str | None = None
     _encoding: str = "utf-8"
     spans: dict[int, Span] = field(default_factory=dict)  # by id(node)
+    outlined: Any = None  # what `semantics.project` has found in it for its neighbours
 
     @classmethod
     def read(cls, path: Path, filename: str | None = None) -> Source:
@@ -94,6 +95,10 @@ class Source:
         wanted = {id(n): n for n in nodes if id(n) not in self.spans}
         if wanted:
             self.spans.update(spans_of(self.tree, wanted, self.text))
+
+    def holds(self, node: Any) -> bool:
+        """Whether a node that was asked for is one of this file's."""
+        return id(node) in self.spans
 
     def span(self, node: Any) -> Span:
         """Where a node stands; `locate` many at once where there are many."""

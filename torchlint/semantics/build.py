@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from torchlint.facts import (
     Unknown,
     Value,
 )
-from torchlint.semantics import vocabulary
+from torchlint.semantics import project, vocabulary
 from torchlint.semantics.functions import bind_unknown, decoration, run, self_of
 from torchlint.semantics.machine import Activation, Machine
 from torchlint.semantics.names import resolve_bases
@@ -37,6 +38,13 @@ _ACTIONS = frozenset(
     ModuleList models seed manual_seed
     """.split()
 ).union(vocabulary.LOSS_FUNCTIONS, vocabulary.LOSS_MODULES)
+# Of other files only these: following them costs more, and is worth it for what acts on models or makes them.
+_DEEDS = frozenset(
+    """
+    backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters load_state_dict
+    Adam AdamW SGD RMSprop DataLoader manual_backward Sequential ModuleList Linear Conv2d requires_grad
+    """.split()
+)
 _FACTORIES = frozenset(path.rsplit(".", 1)[1] for path in (*vocabulary.FACTORIES, *vocabulary.FROM_CPU))
 _LOSSES = vocabulary.LOSS_FUNCTIONS | frozenset(vocabulary.LOSS_MODULES)
 _CRITERIA = frozenset("criterion loss_fn loss_fct loss_func loss_function criteria compute_loss ce_loss bce".split())
@@ -81,6 +89,10 @@ class FileFacts:
         from torchlint.semantics.tails import softmaxes
 
         return softmaxes(self.machine)
+
+    @property
+    def others(self) -> list[Source]:
+        return [other.source for other in self.machine.others.values() if other is not None]
 
     def text(self, site: Site) -> str:
         code = self.machine.tree.code_for_node(site.node)
@@ -140,12 +152,14 @@ def build(source: Source) -> FileFacts:
     tree = source.tree
     found = outline(tree)
     frame = Frame(None)
-    module = Activation(frame=frame, info=None)
+    module = Activation(frame=frame, info=None, file=project.absolute(source.filename))
     entry = Join(Site(None, None, None), frame, label="start")
     root = Root(entry, frame, [entry])
     m = Machine(tree=tree, outline=found, module=module, active=module, root=root, tail=[entry])
+    m.functions.update(found.functions)
+    m.classes.update(found.classes)
     m.lookalike = _imports_lookalike(tree)
-    m.relevant = _relevant(found.functions, found.classes)
+    m.relevant = relevant(found.functions, found.classes, project.names_of(tree.body))
     facts = FileFacts(source.filename, source, m)
     from torchlint.semantics.flow import run_block
 
@@ -155,6 +169,7 @@ def build(source: Source) -> FileFacts:
         resolve_bases(m, info)
     _functions(m, facts)
     _constructions(m, facts)
+    project.remember(source)
     return facts
 
 
@@ -166,23 +181,29 @@ class _Block:
 def _imports_lookalike(tree: Any) -> bool:
     import libcst as cst
 
-    from torchlint.semantics.flow import _dotted_name
+    from torchlint.semantics.flow import dotted_name
 
     for statement in tree.body:
         for small in getattr(statement, "body", ()) if isinstance(statement, cst.SimpleStatementLine) else ():
             match small:
                 case cst.Import(names=names):
-                    if any(_dotted_name(n.name).partition(".")[0] in vocabulary.LOOKALIKE_ROOTS for n in names):
+                    if any(dotted_name(n.name).partition(".")[0] in vocabulary.LOOKALIKE_ROOTS for n in names):
                         return True
                 case cst.ImportFrom(module=module, relative=()) if module is not None:
-                    if _dotted_name(module).partition(".")[0] in vocabulary.LOOKALIKE_ROOTS:
+                    if dotted_name(module).partition(".")[0] in vocabulary.LOOKALIKE_ROOTS:
                         return True
     return False
 
 
-def _relevant(functions: dict[int, FunctionInfo], classes: dict[int, ClassInfo]) -> frozenset[FunctionInfo]:
-    """Functions that act on something, themselves or through others of the file."""
-    wanted = set(_ACTIONS) | {c.name for c in classes.values()}
+def relevant(
+    functions: dict[int, FunctionInfo], classes: dict[int, ClassInfo], imported: Iterable[str], abroad: bool = False
+) -> frozenset[FunctionInfo]:
+    """Functions that act on something, themselves or through others of the file, or use what it imports.
+
+    Of another file (`abroad`) only what acts on models and optimizers or makes them, as far as the words tell.
+    """
+    wanted = {*(_DEEDS if abroad else _ACTIONS), *(c.name for c in classes.values())}
+    wanted.update(name for name in imported if not abroad or (name[:1].isupper() and not name.isupper()))
     relevant: set[FunctionInfo] = set()
     rest = list(functions.values())
     grown = True

@@ -33,6 +33,7 @@ from torchlint.facts import (
     GradientsClipped,
     GradientUsed,
     GradSwitched,
+    Imported,
     Instance,
     IteratorMade,
     IteratorUsedUp,
@@ -415,7 +416,9 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
                 link(one, made_instance)
     init = info.method("__init__")
     m.constructed.add(made_instance)
-    if init is not None:
+    if info.file and not any(map(matters, arguments.all())):
+        pass  # data, settings, a logger: what it is made of decides nothing here
+    elif init is not None:
         _run_constructor(m, node, made_instance, init, arguments)
     elif not arguments.starred and (names := _field_names(info)):
         fields = {**dict(zip(names, arguments.positional, strict=False)), **arguments.keywords}
@@ -498,6 +501,8 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             if name == "state_dict" and len(known) > 1:
                 states.escaped([found])  # of one of them, nobody knows which
             return found
+        case Imported():
+            return call_value(m, node, attribute(m, receiver, name, node), arguments, discarded)
         case Api(path=path):
             if name == "zero_grad" and arguments.positional:
                 m.emit(ZeroGrad(*m.at(node), target=arguments.positional[0]))

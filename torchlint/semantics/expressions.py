@@ -20,6 +20,7 @@ from torchlint.facts import (
     FunctionInfo,
     Grad,
     GradientUsed,
+    Imported,
     Instance,
     Literal,
     LoadedFile,
@@ -71,10 +72,11 @@ def _name(m: Machine, node: cst.Name) -> Value:
         return _unsettled(found) if name in m.outline.shared else found
     if name in _BUILTINS:
         return m.api("builtins." + name)
-    if m.stars and len({star.partition(".")[0] for star in m.stars}) == 1 and m.stars[0].startswith("torch"):
-        return m.api(f"{m.stars[0]}.{name}")
+    top = m.top
+    if top.stars and len({star.partition(".")[0] for star in top.stars}) == 1 and top.stars[0].startswith("torch"):
+        return m.api(f"{top.stars[0]}.{name}")
     missing = Unknown(name=name, origin="global")
-    m.module.locals[name] = missing  # the same unknown each time it is asked for
+    top.locals[name] = missing  # the same unknown each time it is asked for
     return missing
 
 
@@ -91,6 +93,11 @@ def _unsettled(value: Value) -> Value:
 def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
     """`owner.name`."""
     match owner:
+        case Imported(path=path, file=file, names=names):
+            member = m.imported_value(
+                Imported(name=f"{path}.{name}", path=f"{path}.{name}", file=file, names=(*names, name))
+            )
+            return member if type(member) is not Imported or not member.names else m.api(f"{path}.{name}")
         case Api(path=path):
             return m.api(f"{path}.{name}")
         case Wrapped(alternatives=[Module() as inside]) if name == "module":
@@ -735,7 +742,7 @@ def _member(m: Machine, owner: Value, key: str, node: Any) -> Value:
 
 
 def _lambda(m: Machine, node: cst.Lambda) -> Value:
-    info = m.outline.functions.get(id(node))
+    info = m.functions.get(id(node))
     if info is None:
         info = FunctionInfo(
             name="<lambda>",
@@ -744,8 +751,11 @@ def _lambda(m: Machine, node: cst.Lambda) -> Value:
             parameters=tuple(p.name.value for p in node.params.params),
             node=node,
             outer=m.active.info,
+            file=m.top.file if m.top is not m.module else "",
         )
-        m.outline.functions[id(node)] = info
+        m.functions[id(node)] = info
+        if not info.file:
+            m.outline.functions[id(node)] = info
     closure = Function(name="<lambda>", info=info)
     m.closures[closure] = m.active
     return closure

@@ -77,6 +77,7 @@ from torchlint.semantics.machine import (
     unique,
     unplace,
 )
+from torchlint.semantics.project import imported
 from torchlint.semantics.states import bound, collected, returned
 from torchlint.semantics.walk import assigned_names, children
 
@@ -105,6 +106,13 @@ def _line(m: Machine, node: cst.SimpleStatementLine) -> None:
         if m.dead:
             return
         _small(m, small)
+
+
+def run_statement(m: Machine, node: Any) -> None:
+    """Runs one statement, simple or compound."""
+    handler = _STATEMENTS.get(type(node)) or _SMALL.get(type(node))
+    if handler is not None:
+        handler(m, node)
 
 
 def _small(m: Machine, node: Any) -> None:
@@ -434,7 +442,7 @@ def _continue(m: Machine, node: cst.Continue) -> None:
 
 def _global(m: Machine, node: cst.Global) -> None:
     for name in node.names:
-        m.active.shared[name.name.value] = m.module
+        m.active.shared[name.name.value] = m.top
 
 
 def _nonlocal(m: Machine, node: cst.Nonlocal) -> None:
@@ -468,35 +476,43 @@ def _assert(m: Machine, node: cst.Assert) -> None:
 
 def _import(m: Machine, node: cst.Import) -> None:
     for alias in node.names:
-        path = _dotted_name(alias.name)
-        m.imported[path] = None
+        path = dotted_name(alias.name)
+        _note(m, path)
         if alias.asname is not None and isinstance(alias.asname.name, cst.Name):
-            m.active.locals[alias.asname.name.value] = m.api(path)
+            m.active.locals[alias.asname.name.value] = imported(m, path) or m.api(path)
         else:
             root = path.partition(".")[0]
-            m.active.locals[root] = m.api(root)
+            m.active.locals[root] = imported(m, root) or m.api(root)
 
 
 def _import_from(m: Machine, node: cst.ImportFrom) -> None:
-    base = "." * len(node.relative) + (_dotted_name(node.module) if node.module is not None else "")
+    base = "." * len(node.relative) + (dotted_name(node.module) if node.module is not None else "")
     if isinstance(node.names, cst.ImportStar):
-        m.stars.append(base)
-        m.imported[f"{base}.*"] = None
+        if base not in m.top.stars:
+            m.top.stars.append(base)
+        _note(m, f"{base}.*")
         return
     for alias in node.names:
-        name = _dotted_name(alias.name)
+        name = dotted_name(alias.name)
         bound = (
             alias.asname.name.value if alias.asname is not None and isinstance(alias.asname.name, cst.Name) else name
         )
         joint = "" if base.endswith(".") else "."
-        m.imported[f"{base}{joint}{name}"] = None
-        m.active.locals[bound] = m.api(f"{base}{joint}{name}")
+        path = f"{base}{joint}{name}"
+        _note(m, path)
+        m.active.locals[bound] = imported(m, path) or m.api(path)
 
 
-def _dotted_name(node: Any) -> str:
+def _note(m: Machine, path: str) -> None:
+    if m.top is m.module:
+        m.imported[path] = None
+
+
+def dotted_name(node: Any) -> str:
+    """`a.b.c` of a name or attribute; "" for anything else."""
     match node:
         case cst.Attribute(value=value, attr=attr):
-            return f"{_dotted_name(value)}.{attr.value}"
+            return f"{dotted_name(value)}.{attr.value}"
         case cst.Name(value=name):
             return str(name)
     return ""
@@ -506,7 +522,7 @@ def _dotted_name(node: Any) -> str:
 
 
 def _function(m: Machine, node: cst.FunctionDef) -> None:
-    info = m.outline.functions[id(node)]
+    info = m.functions[id(node)]
     function = Function(name=info.name, info=info)
     if m.active is not m.module:
         m.closures[function] = m.active
@@ -536,12 +552,12 @@ def _decorated(m: Machine, function: Function, node: cst.FunctionDef) -> Value:
 def _class(m: Machine, node: cst.ClassDef) -> None:
     from torchlint.semantics.names import resolve_bases
 
-    info = m.outline.classes[id(node)]
+    info = m.classes[id(node)]
     resolve_bases(m, info)
     m.active.locals[info.name] = Class(name=info.name, info=info)
     for statement in node.body.body:  # nested classes are bound where their methods look them up
         if isinstance(statement, cst.ClassDef):
-            inner = m.outline.classes[id(statement)]
+            inner = m.classes[id(statement)]
             resolve_bases(m, inner)
 
 
@@ -1079,7 +1095,7 @@ def _run_context_manager(m: Machine, manager: Function, expression: cst.Call, bo
     activation = Activation(
         frame=Frame(info, call=m.site(expression), parent=caller.frame, depth=caller.frame.depth + 1),
         info=info,
-        outer=m.closures.get(manager) or m.module,
+        outer=m.closures.get(manager) or m.home(manager.info),
         owner=info.owner,
     )
     if not m.quiet:

@@ -131,8 +131,8 @@ def dotted(m: Machine, node: Any) -> str:
             for one in found.options() if found is not None else ():
                 if isinstance(one, Api):
                     return one.path
-            if found is None and m.stars:
-                return f"{m.stars[-1]}.{name}"
+            if found is None and m.top.stars:
+                return f"{m.top.stars[-1]}.{name}"
             return name
     return ""
 
@@ -150,6 +150,9 @@ def enter(
     if function.receiver is not None and not decoration(m, info).is_static:
         arguments = [function.receiver, *arguments]
         given.append(function.receiver)
+    if info.file and ((info not in m.relevant and isinstance(info.node, cst.FunctionDef)) or m.far):
+        m.unknown_call(node, info.name, [*given, *m.free_values(function)])
+        return Unknown(origin="call", graph=graphs_of(given), holds=any(matters(a) for a in given))
     if info not in m.relevant and isinstance(info.node, cst.FunctionDef) and not _acts(m, function, given):
         return Unknown(origin="call", graph=graphs_of(given))
     recursive = any(frame.function is info for frame in m.active.frame.stack())
@@ -167,10 +170,11 @@ def enter(
     activation = Activation(
         frame=Frame(info, call=m.site(node), parent=m.active.frame, depth=m.active.frame.depth + 1),
         info=info,
-        outer=m.closures.get(function) or m.module,
+        outer=m.closures.get(function) or m.home(info),
         owner=info.owner,
     )
-    return run(m, activation, lambda: bind(m, activation, arguments, keywords, starred), look)
+    with m.abroad_in(info):
+        return run(m, activation, lambda: bind(m, activation, arguments, keywords, starred), look)
 
 
 def _abstract(info: FunctionInfo) -> bool:
@@ -198,7 +202,7 @@ def run(m: Machine, activation: Activation, prepare: Callable[[], None], look: D
     info = activation.info
     assert info is not None
     saved = (m.active, m.runs, m.statement, m.suite)
-    grad = m.grad
+    grad, before = m.grad, m.tail
     m.active, m.runs = activation, []
     try:
         prepare()
@@ -218,6 +222,9 @@ def run(m: Machine, activation: Activation, prepare: Callable[[], None], look: D
         if look.grad is not None or look.opaque:
             m.grad = grad  # without a decorator, what `torch.set_grad_enabled` has switched stays so
     ends = [end for end in activation.returns if end[2]]
+    if activation.yields and not ends:  # a generator that never ends: whoever made it goes on
+        m.tail = before
+        return Collection(kind="list", items=activation.yields, open=True)
     if not ends:
         m.tail = []
         return Unknown(origin="call")
@@ -236,7 +243,7 @@ def bind(m: Machine, activation: Activation, arguments: list[Value], keywords: d
     assert info is not None
 
     def default(node: Any) -> Value:
-        inside, m.active = m.active, activation.outer or m.module  # its names are those around the definition
+        inside, m.active = m.active, activation.outer or m.home(info)  # its names are those around the definition
         value = ev(m, node)
         m.active = inside
         return value
@@ -404,7 +411,7 @@ def construct(m: Machine, owner: Module | Instance) -> None:
         activation = Activation(
             frame=Frame(init, parent=m.active.frame, depth=m.active.frame.depth + 1),
             info=init,
-            outer=m.module,
+            outer=m.home(init),
             owner=init.owner,
         )
         run(
@@ -463,7 +470,7 @@ def inherited_attribute(m: Machine, owner: Value, cls: ClassInfo, name: str) -> 
             activation = Activation(
                 frame=Frame(info, parent=m.active.frame, depth=max(m.active.frame.depth + 1, DEPTH_LIMIT - 2)),
                 info=info,
-                outer=m.module,
+                outer=m.home(info),
                 owner=info.owner,
             )
             m.active = activation

@@ -26,6 +26,7 @@ from torchlint.facts import (
     Function,
     FunctionInfo,
     Grad,
+    Imported,
     Instance,
     Join,
     Literal,
@@ -50,9 +51,12 @@ from torchlint.semantics.walk import Outline
 if TYPE_CHECKING:
     from torchlint.semantics.functions import Decoration
     from torchlint.semantics.keeping import Round
+    from torchlint.semantics.project import Other
 
 EVENT_LIMIT = 5000  # per root: past it nothing is followed into further, and the root says that it is incomplete
 STEP_LIMIT = 150_000  # expressions evaluated per file
+ABROAD_LIMIT = 4_000  # of these in other files: past it their functions are unknown
+ABROAD_DEPTH = 3  # calls into other files, one in the other
 DEPTH_LIMIT = 8
 CHOICE_LIMIT = 8
 ITEM_LIMIT = 32  # how many constants of a literal list or dict are kept: tables of numbers decide nothing
@@ -77,6 +81,8 @@ class Activation:
     yields: list[Value] = field(default_factory=list)
     on_yield: Callable[[Value], None] | None = None
     owner: ClassInfo | None = None  # the class whose method runs, for super()
+    file: str = ""  # of a module level: the file
+    stars: list[str] = field(default_factory=list)  # of a module level: modules imported with *
     mode_decides: bool = False  # one side of a test of the mode has left: what comes later depends on it
 
 
@@ -113,13 +119,19 @@ class Machine:
     statement: Any = None
     suite: Any = None
     steps: int = 0
+    abroad: int = 0  # those in other files
+    left: int = 0  # how many there were when the file itself was left, 0 while in it
     forks: int = 0  # how many branches and loops the program is in: what it does to shared names may not happen
     entered: set[FunctionInfo] = field(default_factory=set)  # functions followed into from a call
     constructed: set[Value] = field(default_factory=set)
     promoted: dict[Value, Value] = field(default_factory=dict)  # unknown values that use or name has since typed
     apis: dict[str, Api] = field(default_factory=dict)
     imported: dict[str, None] = field(default_factory=dict)  # dotted names, wherever they were imported
-    stars: list[str] = field(default_factory=list)  # modules imported with *
+    functions: dict[int, FunctionInfo] = field(default_factory=dict)  # of this file and of those read for it,
+    classes: dict[int, ClassInfo] = field(default_factory=dict)  # by the id of their node
+    others: dict[str, Other | None] = field(default_factory=dict)  # other files of the project; None: not followed
+    consulted: dict[str, bytes | None] = field(default_factory=dict)  # what was read for it; None: could not be
+    resolved: dict[tuple[str, tuple[str, ...]], Value] = field(default_factory=dict)  # imported names
     lookalike: bool = False  # the file imports a framework whose objects are named as torch's
     selves: dict[ClassInfo, Value] = field(default_factory=dict)
     assigned: dict[int, frozenset[str]] = field(default_factory=dict)  # names bound by a loop's body, by id of the node
@@ -147,7 +159,17 @@ class Machine:
     # ---- places and events
 
     def site(self, node: Any) -> Site:
-        return Site(node, self.statement, self.suite, self.active.info, self.one_round, self.periods)
+        info = self.active.info
+        caller = self._caller() if info is not None and info.file else None
+        return Site(node, self.statement, self.suite, info, self.one_round, self.periods, caller)
+
+    def _caller(self) -> Site | None:
+        """The call in the file itself that led into the other one."""
+        for frame in self.active.frame.stack():
+            call = frame.call
+            if call is not None and (call.caller is not None or call.function is None or not call.function.file):
+                return call.caller or call
+        return None
 
     @property
     def clock(self) -> int:
@@ -166,10 +188,45 @@ class Machine:
             self.tail = [event]
             self.root.events.append(event)
 
+    @contextmanager
+    def at_home(self, info: FunctionInfo | ClassInfo) -> Iterator[None]:
+        """Looks names up as in the file that a function or class stands in."""
+        saved, self.active = self.active, self.home(info)
+        try:
+            yield
+        finally:
+            self.active = saved
+
     @property
     def dead(self) -> bool:
         """True when no path reaches this point."""
         return not self.tail
+
+    @property
+    def far(self) -> bool:
+        """True when other files have been followed as far as is worth it for this one."""
+        spent = self.abroad + (self.steps - self.left if self.left else 0)
+        return (
+            spent > ABROAD_LIMIT
+            or sum(f.function is not None and f.function.file != "" for f in self.frames()) >= ABROAD_DEPTH
+        )
+
+    def frames(self) -> Iterator[Frame]:
+        """The runs of functions that the program is in, innermost first."""
+        return self.active.frame.stack()
+
+    @contextmanager
+    def abroad_in(self, info: FunctionInfo) -> Iterator[None]:
+        """Counts what is evaluated in another file."""
+        if not info.file or self.left:
+            yield
+            return
+        self.left = self.steps or 1
+        try:
+            yield
+        finally:
+            self.abroad += self.steps - self.left
+            self.left = 0
 
     @property
     def exhausted(self) -> bool:
@@ -234,12 +291,43 @@ class Machine:
         shared = self.active.shared.get(name)
         if shared is not None:
             activation = shared
+        last = self.active
         while activation is not None:
             found = activation.locals.get(name)
             if found is not None:
+                if type(found) is Imported:
+                    found = self.imported_value(found)
                 return self.promoted.get(found, found) if self.promoted else found
-            activation = activation.outer
+            last, activation = activation, activation.outer
+        if last.file in self.others or last.stars:
+            from torchlint.semantics.project import missing
+
+            return missing(self, last, name)
         return None
+
+    @property
+    def top(self) -> Activation:
+        """The module level of the file that is being followed now."""
+        activation = self.active
+        while activation.outer is not None:
+            activation = activation.outer
+        return activation
+
+    def home(self, info: FunctionInfo | ClassInfo | None) -> Activation:
+        """The module level of the file that a function or class stands in."""
+        other = self.others.get(info.file) if info is not None and info.file else None
+        return other.activation if other is not None else self.module
+
+    def imported_value(self, one: Imported) -> Value:
+        """What an imported name is in its file, or `one` itself where that cannot be seen."""
+        key = (one.file, one.names)
+        found = self.resolved.get(key)
+        if found is None:
+            from torchlint.semantics.project import resolve
+
+            self.resolved[key] = one  # files may import each other
+            found = self.resolved[key] = resolve(self, one) or one
+        return found
 
     def api(self, path: str) -> Api:
         path = canonical(path)
@@ -288,7 +376,7 @@ class Machine:
             if one.info is None or one.info in seen:
                 continue
             seen.add(one.info)
-            around: Activation | None = self.closures.get(one, self.module)
+            around: Activation | None = self.closures.get(one) or self.home(one.info)
             while around is not None:
                 for word in one.info.words & around.locals.keys():
                     for option in around.locals[word].options():
@@ -435,16 +523,17 @@ def join_heaps(heaps: list[Heap]) -> Heap:
         return heaps[0]
     joined = dict(heaps[0])
     for other in heaps[1:]:
-        if len(other) == len(joined) and all(joined.get(k) is v for k, v in other.items()):
+        if other == joined:
             continue
-        for key, value in other.items():
+        known = joined.get
+        for key, value in [entry for entry in other.items() if known(entry[0]) is not entry[1]]:
             mine = joined.get(key)
             if mine is None:
                 joined[key] = choice((value, Unknown(origin="unset"))) if key[1][:1] == "$" else value
-            elif mine is not value:
+            else:
                 joined[key] = choice((mine, value))
-        for key in heaps[0]:
-            if key[1][:1] == "$" and key not in other:
+        for key in heaps[0].keys() - other.keys():
+            if key[1][:1] == "$":
                 joined[key] = choice((joined[key], Unknown(origin="unset")))
     return joined
 

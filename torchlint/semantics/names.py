@@ -65,7 +65,7 @@ def _base(m: Machine, node: Any, info: ClassInfo) -> ClassInfo | str:
                     return one.path
             if found is None and name in _BUILTIN_CLASSES:
                 return name if name in _PLAIN_BASES else f"builtins.{name}"
-            if found is None and any(s in ("torch.nn", "torch.nn.modules") for s in m.stars):
+            if found is None and any(s in ("torch.nn", "torch.nn.modules") for s in m.top.stars):
                 path = f"torch.nn.{name}"
                 return path if name == "Module" or vocabulary.is_module_api(path) else name
             return name if found is None else f"?.{name}"

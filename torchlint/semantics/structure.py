@@ -72,7 +72,8 @@ def _class(m: Machine, cls: ClassInfo, seen: set[int], given: dict[str, object])
             if one not in ("torch.nn.Module", "object", "abc.ABC") and not vocabulary.is_module_api(one):
                 unknown = True
             continue
-        known = _scan(m, one.node.body, seen, given)
+        with m.at_home(one):
+            known = _scan(m, one.node.body, seen, given)
         if known:
             return True
         unknown = unknown or known is None
@@ -118,7 +119,7 @@ def _called(m: Machine, node: cst.Call, seen: set[int], given: dict[str, object]
     """Whether a call in a module's class builds or applies something that depends on the mode."""
     match node.func:
         case cst.Name(value=name):
-            found = m.module.locals.get(name)
+            found = m.lookup(name)
             one = only(found) if found is not None else None
             if isinstance(one, Class) and one.info is not None:
                 if one.info.module is not Derives.YES:
@@ -146,7 +147,8 @@ def _helper(m: Machine, info: FunctionInfo, seen: set[int]) -> bool | None:
     if id(info) in seen:
         return False
     seen.add(id(info))
-    return _scan(m, info.node.body, seen, dict.fromkeys(info.parameters, Ellipsis))
+    with m.at_home(info):
+        return _scan(m, info.node.body, seen, dict.fromkeys(info.parameters, Ellipsis))
 
 
 def _scan(m: Machine, body: Any, seen: set[int], given: dict[str, object]) -> bool | None:
@@ -216,15 +218,19 @@ def _has_parameters(m: Machine, module: Module, depth: int) -> bool:
 
 
 def _builds_parameters(m: Machine, cls: ClassInfo, seen: set[int]) -> bool:
-    bodies = [one.node.body for one in cls.lineage() if not isinstance(one, str)]
-    return any(_makes_parameters(m, body, seen) for body in bodies)
+    return any(_makes_parameters(m, one, seen) for one in cls.lineage() if not isinstance(one, str))
 
 
-def _makes_parameters(m: Machine, body: Any, seen: set[int]) -> bool:
-    """Whether something with parameters is made in a class or function of the file."""
-    if id(body) in seen:
+def _makes_parameters(m: Machine, one: ClassInfo | FunctionInfo, seen: set[int]) -> bool:
+    """Whether something with parameters is made in a class or function."""
+    if id(one) in seen:
         return False
-    seen.add(id(body))
+    seen.add(id(one))
+    with m.at_home(one):
+        return _calls_maker(m, one.node.body, seen)
+
+
+def _calls_maker(m: Machine, body: Any, seen: set[int]) -> bool:
     stack: list[Any] = [body]
     while stack:
         node = stack.pop()
@@ -234,11 +240,11 @@ def _makes_parameters(m: Machine, body: Any, seen: set[int]) -> bool:
                 return True
             if vocabulary.is_module_api(path) and path not in vocabulary.CONTAINERS and vocabulary.has_parameters(path):
                 return True
-            found = m.module.locals.get(path)
+            found = m.lookup(path)
             match only(found) if found is not None else None:
                 case Class(info=info) if info is not None and _builds_parameters(m, info, seen):
                     return True
-                case Function(info=info) if info is not None and _makes_parameters(m, info.node.body, seen):
+                case Function(info=info) if info is not None and _makes_parameters(m, info, seen):
                     return True
         stack.extend(children(node))
     return False

@@ -7,7 +7,7 @@ own stack; it costs a tenth of the parse. What it finds decides which functions 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any
 
@@ -95,6 +95,19 @@ class Outline:
     changing: set[str] = field(default_factory=set)  # attributes that are bound outside of constructors, or augmented
     shared: set[str] = field(default_factory=set)  # names that are declared global or nonlocal
     softmaxes: list[tuple[Any, FunctionInfo | ClassInfo | None]] = field(default_factory=list)  # calls without `dim`
+
+    def copied(self, file: str) -> Outline:
+        """The same once more, for who follows another file from here on: infos carry what that one finds out."""
+        classes = {key: replace(cls, methods={}, bases=[], file=file) for key, cls in self.classes.items()}
+        functions = {key: replace(info, file=file) for key, info in self.functions.items()}
+        for info in functions.values():
+            if info.owner is not None:
+                info.owner = classes[id(info.owner.node)]
+            if info.outer is not None:
+                info.outer = functions[id(info.outer.node)]
+        for key, cls in self.classes.items():
+            classes[key].methods = {name: functions[id(method.node)] for name, method in cls.methods.items()}
+        return replace(self, functions=functions, classes=classes)
 
 
 @dataclass(slots=True, eq=False)
