@@ -254,3 +254,24 @@ def test_dead_tensors_leave_no_trace_to_inherit(told: list[str]) -> None:
         torch.ones(2, device="cuda")
         assert (torch.ones(2) + torch.ones(2)).device.type == "cpu"
     assert told == []
+
+
+def test_tensors_are_made_by_the_classes_of_torch_cuda(told: list[str]) -> None:
+    made = torch.cuda.FloatTensor(2, 3).fill_(1.0)
+    assert (made.device, made.type(), made.shape) == (torch.device("cuda", 0), "torch.cuda.FloatTensor", (2, 3))
+    assert torch.cuda.LongTensor([1, 2]).dtype == torch.int64
+    assert [isinstance(one, torch.cuda.FloatTensor) for one in (made, made.long(), torch.zeros(1))] == [
+        True,
+        False,
+        False,
+    ]
+    assert isinstance(torch.zeros(2).type(torch.cuda.FloatTensor), torch.cuda.FloatTensor)
+    plain = torch.zeros(3)
+    assert torch.cuda.FloatTensor(plain).is_cuda
+    assert not plain.is_cuda, "it was copied"
+    with pytest.raises(RuntimeError, match=SAME_DEVICE):
+        made + torch.ones(2, 3)
+    torch.set_default_tensor_type("torch.cuda.FloatTensor")
+    assert torch.zeros(1).is_cuda
+    torch.set_default_tensor_type(torch.FloatTensor)
+    assert not torch.zeros(1).is_cuda

@@ -120,3 +120,66 @@ def test_under_torchrun_each_rank_is_traced(tmp_path: Path) -> None:
     assert report["runs"][0]["steps"] == 4
     assert any("2 processes were traced" in note for note in report["notes"])
     assert report["files"] == ["ddp.py"]
+
+
+SPAWNING = """
+import sys
+
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+
+def run(rank, steps):
+    torch.manual_seed(rank)
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for step in range(steps):
+        if rank == 0:
+            optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(torch.randn(8, 4)), torch.randint(0, 2, (8,)))
+        loss.backward()
+        optimizer.step()
+    if rank == 1 and "fail" in sys.argv:
+        raise ValueError("no more")
+
+if __name__ == "__main__":
+    mp.spawn(run, args=(int(sys.argv[1]),), nprocs=2)
+    print("both are done", sys.argv[1:])
+"""
+
+
+def confirm(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, object]]:
+    command = [sys.executable, "-m", "torchlint", "confirm", "--output-format", "json"]
+    command += ["--output-file", "report.json", *arguments]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=240, check=False)
+    report = folder / "report.json"
+    return done, json.loads(report.read_text()) if report.exists() else {}
+
+
+@pytest.mark.training
+def test_processes_of_torch_multiprocessing_spawn_are_traced(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "train.py").write_text(SPAWNING)
+    done, report = confirm(tmp_path, "--max-steps", "4", "train.py", "20", "more")
+    assert done.returncode == 1, done.stderr
+    assert "both are done ['20', 'more']" in done.stdout, "the program goes on after the limit ended its processes"
+    assert "Traceback" not in done.stderr
+    (shown,) = report["runtime_only"]
+    assert (shown["code"], shown["location"]["row"], shown["value"]) == ("missing-zero-grad", 16, 2.0)
+    assert shown["message"].endswith("(process 1)")
+    assert (report["runs"][0]["steps"], report["runs"][0]["ended"]) == (4, "step-limit")
+    assert any("3 processes were traced; steps and curves are those of process 0" in note for note in report["notes"])
+    assert not any("nothing is traced" in note for note in report["notes"])
+    assert report["files"] == ["train.py"]
+
+
+@pytest.mark.training
+def test_a_process_that_fails_fails_as_without_the_trace(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "train.py").write_text(SPAWNING)
+    done, report = confirm(tmp_path, "--rule", "whole-model-save", "train.py", "2", "fail")
+    assert done.returncode == 1
+    assert "ValueError: no more" in done.stderr
+    assert report["runs"][0]["status"] == 1
+    assert (report["runs"][0]["error"], report["runs"][0]["error_at"]["location"]["row"]) == ("ValueError: no more", 19)

@@ -575,6 +575,14 @@ class Spawned(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class Threads(Event):
+    """The program trains in threads besides its main one."""
+
+    traced: str  # the name of the one that is traced in place of the main one, "" for none
+    missed: int  # optimizer steps in others, which nothing looked at
+
+
+@dataclass(slots=True, frozen=True)
 class TorchImported(Event):
     """The program has imported torch: from here on everything is traced."""
 

@@ -58,6 +58,10 @@ _RECURRENT = frozenset({"lstm", "gru", "rnn_tanh", "rnn_relu"})
 _CONVOLUTIONS = frozenset(f"conv{kind}{n}d" for kind in ("", "_transpose") for n in (1, 2, 3))
 
 Report = Callable[[str], None]
+# The classes of torch.cuda that make tensors of one kind.
+TENSOR_TYPES = tuple(
+    f"{kind}Tensor" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+)
 
 
 def _is_cuda(device: Any) -> bool:
@@ -317,6 +321,9 @@ class PretendedAccelerator(TorchFunctionMode):
             (torch, "Generator", Generator),
             (torch, "set_default_device", set_default),
         )
+        for name in TENSOR_TYPES:
+            yield cuda, name, self._tensor_type(name)
+        yield torch, "set_default_tensor_type", self._set_default_type(torch.set_default_tensor_type)
         for name in ("set_device", "synchronize", "empty_cache", "reset_peak_memory_stats", "init", "ipc_collect"):
             yield cuda, name, nothing
         for name in ("memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved"):
@@ -330,6 +337,33 @@ class PretendedAccelerator(TorchFunctionMode):
                 (torch.accelerator, "current_stream", lambda _device=None: stream),
                 (torch.accelerator, "synchronize", nothing),
             )
+
+    def _tensor_type(self, name: str) -> type:
+        """A class that makes tensors of the accelerator, and that they say they are of."""
+        pretended, make = self, getattr(torch, name)
+
+        class Kind(type):
+            def __instancecheck__(cls, value: object) -> bool:
+                return isinstance(value, torch.Tensor) and value.type() == f"torch.cuda.{name}"
+
+        class Made(metaclass=Kind):
+            def __new__(cls, *args: Any, **_device: Any) -> Any:
+                made = make(*args)
+                if not pretended.holds(made):
+                    made = torch.Tensor.clone(made) if any(isinstance(one, torch.Tensor) for one in args) else made
+                    pretended._take(made)
+                return made
+
+        Made.__name__, Made.__qualname__, Made.__module__ = name, name, "torch.cuda"
+        return Made
+
+    def _set_default_type(self, original: Callable[[Any], None]) -> Callable[[Any], None]:
+        def set_default(kind: Any) -> None:
+            named = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__name__}"
+            self._default = CUDA if named.startswith("torch.cuda.") else None
+            original(named.replace("torch.cuda.", "torch.", 1))
+
+        return set_default
 
 
 _ABSENT = object()

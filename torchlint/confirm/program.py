@@ -14,13 +14,14 @@ from torchlint.confirm.events import Place, Trace
 from torchlint.confirm.harness import DEVICES, ConfirmError
 from torchlint.confirm.match import Sources, assess, number
 from torchlint.confirm.probe import Outcome, judge
-from torchlint.confirm.result import AS_IS, FIXED, ProgramRun, Result, Verdict
+from torchlint.confirm.result import AS_IS, FIXED, ProgramRun, Result, Spot, Verdict
 from torchlint.confirm.runner import Ran
 from torchlint.confirm.series import run_of
 from torchlint.confirm.solo import Errand
 
 MAX_STEPS = 50
 TIMEOUT = 300.0
+MANY = 5  # times that one loop was cut, which are then counted only
 LARGEST_COPY, MOST_COPIED = 1 << 30, 100_000  # bytes and files of a project that --compare-fix copies
 _LEFT_OUT = (".git", ".hg", ".svn", "__pycache__", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache")
 _MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git", ".hg", "torchlint.toml")
@@ -62,10 +63,10 @@ def prove(request: Request, progress: Callable[[int], None] = lambda _: None) ->
         contents = claims.loaded(launch.all_events(ran.traces))
         found = claims.lint(contents, request.rules)
         sources = Sources(found.texts, lambda file: _shown(file, home))
-        answer = launch.together([assess(one, found.findings, found.rules, sources) for one in ran.traces])
+        answer = launch.together([assess(one, found.findings, found.rules, sources) for one in ran.traces], ran.names)
         run = run_of(
             ran.trace, sources, name=AS_IS, status=ran.status, cut=ran.cut, seconds=ran.seconds,
-            device=_device(ran.trace, request), seed=request.seed,
+            device=_device(ran.trace, request), seed=request.seed, others=ran.others,
         )  # fmt: skip
         return Result(
             torch=_torch(ran.trace),
@@ -83,6 +84,12 @@ def _check(request: Request) -> None:
     claims.check_names(request.rules)
     if request.device not in DEVICES:
         raise ConfirmError(f"unknown device {request.device!r}: choose one of {', '.join(DEVICES)}")
+    if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        words = " ".join(request.words)
+        raise ConfirmError(
+            "torchrun has started one torchlint for each of its processes. Let torchlint start torchrun instead, and "
+            f"it traces them all: torchlint confirm -m torch.distributed.run [torchrun's options] {words}"
+        )
     if request.timeout <= 0 or (request.max_steps is not None and request.max_steps < 1):
         raise ConfirmError("the number of steps and of seconds must be positive")
     if request.module:
@@ -166,8 +173,11 @@ def _device(trace: Trace, request: Request) -> str:
 
 
 def _ranks(ran: Ran) -> Iterator[str]:
-    if ran.others:
+    if "rank 1" in ran.names:
         yield f"{len(ran.traces)} processes were traced; steps and curves are those of rank 0."
+    elif ran.others:
+        first = "process 0 of those that it started" if "the first process" in ran.names else "the one that began"
+        yield f"{len(ran.traces)} processes were traced; steps and curves are those of {first}."
 
 
 def _notes(trace: Trace, run: ProgramRun, request: Request, sources: Sources) -> Iterator[str]:
@@ -182,24 +192,43 @@ def _notes(trace: Trace, run: ProgramRun, request: Request, sources: Sources) ->
             yield f"The program was ended after {request.max_steps} optimizer steps (--max-steps)."
         case "killed":
             yield f"The program was killed by signal {-(run.status or 0)}."
-    cut = next(trace.of(events.EpochCut), None)
-    if cut is not None:
-        spot = sources.place(cut.place)
-        where = f" at {spot}" if spot is not None else ""
-        yield f"To stay in the limit, the loop over the data{where} was ended after {cut.batches} batches."
+    cuts: dict[Place, list[int]] = {}
+    for cut in trace.of(events.EpochCut):
+        cuts.setdefault(replace(cut.place, callers=()), []).append(cut.batches)
+    told = [_cut(sources.place(place), batches) for place, batches in cuts.items()]
+    if told:
+        loops = "the loop over the data" if len(told) == 1 else f"{len(told)} loops over the data"
+        was = "was" if len(told) == 1 else "were"
+        yield f"To stay in the limit, {loops} {was} ended early: {'; '.join(told)}."
     if not _torch(trace) and run.ended in ("itself", "failed"):
         yield "The program never imported torch: nothing could be measured."
     elif not stepped:
         yield "The program took no optimizer step: what needs training could not be measured."
+    for threads in trace.of(events.Threads):
+        if threads.traced:
+            yield f"It trains in the thread {threads.traced}, which was traced in place of the main one."
+        if threads.missed:
+            yield f"{threads.missed} optimizer steps were taken in other threads, in which nothing is traced."
     spawned = next(trace.of(events.Spawned), None)
     if spawned is not None and not stepped:
         spot = sources.place(spawned.place)
-        yield f"It started another process at {spot}, in which nothing is traced: {spawned.command}"
+        yield (
+            f"It started another process at {spot}, in which nothing is traced: {spawned.command}. Traced are the "
+            "processes of torchrun and those that multiprocessing starts by its method `spawn`."
+        )
     if any(one.kind == "OptimizedModule" for one in trace.of(events.Forward)):
         yield "Of models compiled by torch.compile no second pass is run: what needs one was not measured."
     untraced = list(trace.of(events.Untraced))
     if untraced:
         yield f"The trace could not look at something {len(untraced)} times, first: {untraced[0].message}"
+
+
+def _cut(spot: Spot | None, batches: list[int]) -> str:
+    """A loop over the data, and after how many batches it was ended each time."""
+    where = str(spot) if spot is not None else "one"
+    if len(batches) >= MANY:
+        return f"{where} {len(batches)} times"
+    return f"{where} after {', '.join(map(str, batches))} {'batch' if batches == [1] else 'batches'}"
 
 
 # -------------------------------------------------------------------------------------------------- as is, and mended
@@ -236,23 +265,25 @@ def _compare(request: Request, home: Path, scratch: Path, progress: Callable[[in
     after = run(FIXED)
 
     sources = Sources(found.texts, lambda file: _shown(file, home))
-    answer = launch.together([assess(one, found.findings, found.rules, sources) for one in before.traces])
+    answer = launch.together([assess(one, found.findings, found.rules, sources) for one in before.traces], before.names)
     mended_texts = {
         file: found.mended[file].decode("utf-8", "replace") if file in found.mended else text
         for file, text in found.texts.items()
     }
     fixed_sources = Sources(mended_texts, lambda file: _shown(file, home))
-    verdicts = tuple(_with_fix(one, after.trace, found, fixed_sources) for one in answer.verdicts)
+    verdicts = tuple(_with_fix(one, after.traces, found, fixed_sources) for one in answer.verdicts)
     runs = tuple(
         run_of(
             ran.trace, where, name=name, status=ran.status, cut=ran.cut, seconds=ran.seconds,
-            device=_device(ran.trace, request), seed=request.seed,
+            device=_device(ran.trace, request), seed=request.seed, others=ran.others,
         )
         for name, ran, where in ((AS_IS, before, sources), (FIXED, after, fixed_sources))
     )  # fmt: skip
     notes = [*found.notices, *_ranks(before), *_notes(before.trace, runs[0], request, sources)]
     if not found.mended:
         notes.append("torchlint offers no fix here: both runs are of the same program.")
+    if before.others or after.others:
+        notes.append(_compared(before, after))
     if runs[1].error:
         notes.append(f"The mended program failed: {runs[1].error} at {runs[1].error_spot}.")
     return Result(
@@ -267,12 +298,24 @@ def _compare(request: Request, home: Path, scratch: Path, progress: Callable[[in
     )
 
 
-def _with_fix(verdict: Verdict, trace: Trace, found: claims.Claims, sources: Sources) -> Verdict:
-    """What the same rule measures in the mended program: on the same text, for lines have moved, else anywhere."""
+def _compared(before: Ran, after: Ran) -> str:
+    """What the two runs of a program of several processes are compared by."""
+    counts = f"{len(before.traces)} and {len(after.traces)}"
+    return (
+        f"--compare-fix ran the program twice, with {counts} processes: a verdict is the worst of all processes of its "
+        "run, and losses and curves are those of one process of each."
+    )
+
+
+def _with_fix(verdict: Verdict, traces: Sequence[Trace], found: claims.Claims, sources: Sources) -> Verdict:
+    """What the same rule measures in the mended program: on the same text, for lines have moved, else anywhere.
+
+    Of a program of several processes it is harm in any of them.
+    """
     rule = next(one for one in found.rules if one.name == verdict.code)
     if rule.probe is None or verdict.outcome is Outcome.NOT_REACHED:
         return replace(verdict, fixed_outcome=Outcome.NOT_REACHED)
-    after = judge(rule.name, rule.probe, trace).measurements
+    after = [one for trace in traces for one in judge(rule.name, rule.probe, trace).measurements]
     text = verdict.number.spot.source if verdict.number is not None and verdict.number.spot is not None else ""
     same = [one for one in after if text and sources.line(one.place.file, one.place.line) == text] or after
     decisive = next((one for one in same if one.harmed), next(iter(same), None))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from torchlint.confirm import launch
-from torchlint.confirm.events import Trace, decode
+from torchlint.confirm.events import OptimizerStep, TorchImported, Trace, decode
 from torchlint.confirm.harness import ConfirmError
 from torchlint.confirm.solo import Errand
 
@@ -37,7 +37,8 @@ class Ran:
     status: int | None  # negative: the signal that ended it
     cut: str  # LIMIT_REACHED or INTERRUPTED when it did not end by itself, else ""
     seconds: float
-    others: tuple[Trace, ...] = ()  # of a distributed program: ranks 1, 2, ...; `trace` is that of rank 0
+    others: tuple[Trace, ...] = ()  # of a program of several processes; `trace` is that of rank 0, or of the first
+    names: tuple[str, ...] = ("",)  # of all of them
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -79,10 +80,19 @@ def run(
                 status = _end(child, cut, counter, terminal)
         events.seek(0)
         found = [Trace(list(_decoded(events)))]
-    ranks = launch.ranks(scratch)
-    if ranks:
+    names = [""]
+    if ranks := launch.ranks(scratch):
         found = [Trace(list(_decoded(_lines(path)))) for path in ranks]
-    return Ran(found[0], status, cut, time.monotonic() - started, tuple(found[1:]))
+        names = [f"rank {number}" if number else "" for number in range(len(found))]
+    elif processes := launch.ranks(scratch, "process"):
+        started_by_it = [Trace(list(_decoded(_lines(path)))) for path in processes]
+        started_by_it = [one for one in started_by_it if any(one.of(TorchImported))]  # else a manager, or the like
+        names = [f"process {number}" for number in range(len(started_by_it))]
+        if any(found[0].of(OptimizerStep)) or not any(any(one.of(OptimizerStep)) for one in started_by_it):
+            found, names = [*found, *started_by_it], ["", *names]
+        else:
+            found, names = [*started_by_it, *found], ["", *names[1:], "the first process"]
+    return Ran(found[0], status, cut, time.monotonic() - started, tuple(found[1:]), tuple(names))
 
 
 def _start(

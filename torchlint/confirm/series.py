@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torchlint.confirm import events
 from torchlint.confirm.events import Trace
@@ -20,9 +20,13 @@ def run_of(
     seconds: float,
     device: str,
     seed: int | None,
+    others: Sequence[Trace] = (),
 ) -> ProgramRun:
-    """The run that a trace tells of. `cut` says why torchlint ended the program, "" when it did not."""
-    raised = next(trace.of(events.Raised), None)
+    """The run that a trace tells of. `cut` says why torchlint ended the program, "" when it did not.
+
+    Of the traces of its `others` processes only the error that ended one is told.
+    """
+    raised = next((one for each in (trace, *others) for one in each.of(events.Raised)), None)
     motion = max(trace.of(events.ParameterMotion), key=lambda one: one.number, default=None)
     return ProgramRun(
         name=name,

@@ -47,6 +47,7 @@ class Errand:
     device: str = "auto"
     max_steps: int | None = None
     rank: bool = False  # one of the processes of a distributed program; its trace is called after its number
+    spawned: str = ""  # what multiprocessing hands to a process that it starts, as JSON: this is one
 
     def line(self) -> str:
         return json.dumps(asdict(self))
@@ -189,6 +190,7 @@ class _Tracing:
         limit = self._errand.max_steps
         self.recorder = recorder = Recorder(self._log, limit, self._errand.pretends)
         recorder.stop = self._stopping
+        recorder.follows = True
         motion = Motion(recorder)
         recorder.listeners.append(motion)
         self.finish = lambda: motion.tell(recorder.steps)
@@ -224,6 +226,8 @@ class _Tracing:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
+        if self._errand.spawned or self.recorder.adopted:
+            return SystemExit(0)  # what ends a process or a thread without a word
         return EnoughSteps()
 
     def ended(self, status: int) -> None:
@@ -231,6 +235,8 @@ class _Tracing:
         torch: Any = sys.modules.get("torch")
         if self.recorder is not None:
             self.finish()
+            if self.recorder.adopted or self.recorder.missed:
+                self._log.write(events.Threads, traced=self.recorder.adopted, missed=self.recorder.missed)
         device = "cpu"
         if self._errand.pretends:
             device = "pretend-cuda"
@@ -264,7 +270,7 @@ def main(line: str) -> int:
     if errand.seed is not None:
         random.seed(errand.seed)
     try:
-        with _told_of_exits(tracing, log):
+        with _told_of_exits(errand, tracing, log):
             _execute(errand, log)
         status = 0
     except SystemExit as leaving:
@@ -286,6 +292,9 @@ def main(line: str) -> int:
 
 
 def _execute(errand: Errand, log: _Log) -> None:
+    if errand.spawned:
+        launch.run_process(errand)
+        return
     if errand.module:
         become("-m", errand.argv, None)
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
@@ -312,12 +321,12 @@ def _tell(error: BaseException, tracing: _Tracing, log: _Log) -> None:
 
 
 @contextlib.contextmanager
-def _told_of_exits(tracing: _Tracing, log: _Log) -> Iterator[None]:
+def _told_of_exits(errand: Errand, tracing: _Tracing, log: _Log) -> Iterator[None]:
     """Notes what the program loads, when it ends without unwinding, and when it starts another process."""
     process: Any = os.getpid()
     system: Any = os
     leave, popen, get_code = os._exit, subprocess.Popen.__init__, importlib.machinery.SourceFileLoader.get_code
-    start = multiprocessing.process.BaseProcess.start
+    start, work = multiprocessing.process.BaseProcess.start, multiprocessing.process.BaseProcess.run
 
     def leaving(status: int) -> Any:
         if os.getpid() == process:
@@ -334,11 +343,23 @@ def _told_of_exits(tracing: _Tracing, log: _Log) -> Iterator[None]:
             log.write(events.Spawned, place, command=command[:200])
 
     def starting(this: Any) -> None:
-        start(this)
+        if "torch.utils.data" in getattr(getattr(this, "_target", None), "__module__", ""):
+            start(this)  # a DataLoader's worker
+            return
+        with launch.started_afresh(errand) as traced:
+            start(this)
         place = user_place()
-        worker = "torch.utils.data" in getattr(getattr(this, "_target", None), "__module__", "")
-        if place.file and not worker:
+        if place.file and not traced:
             log.write(events.Spawned, place, command=this.name)
+
+    def working(this: Any) -> None:
+        try:
+            work(this)
+        except BaseException as error:  # this process ends with it, in code that is not ours
+            cause = error.__context__ if isinstance(error, SystemExit) and error.code else error
+            if cause is not None and not isinstance(cause, SystemExit):
+                _tell(cause, tracing, log)
+            raise
 
     def loading(this: Any, name: str) -> Any:
         code = get_code(this, name)
@@ -350,8 +371,11 @@ def _told_of_exits(tracing: _Tracing, log: _Log) -> Iterator[None]:
     processes: Any = multiprocessing.process.BaseProcess
     system._exit, kinds.__init__, processes.start = leaving, opening, starting
     loaders.get_code = loading
+    if errand.spawned:
+        processes.run = working
     try:
         yield
     finally:
         system._exit, kinds.__init__, processes.start = leave, popen, start
+        processes.run = work
         loaders.get_code = get_code

@@ -198,6 +198,9 @@ class Recorder:
         self.stop: Callable[[], BaseException] = EnoughSteps  # what is raised at the step limit
         self.stopped = False  # it has been
         self._process, self._thread = os.getpid(), threading.get_ident()
+        self.follows = False  # whether the first thread that trains is recorded, whichever that is
+        self._adopted = ""
+        self._missed = 0
         self._numbers = 0
         self._busy = False  # in a module, a backward pass, or the trace's own work: what happens inside is not an event
         self._own = 0  # in the trace's own work alone
@@ -264,6 +267,28 @@ class Recorder:
     def thread(self) -> int:
         """The thread whose work is recorded."""
         return self._thread
+
+    @property
+    def adopted(self) -> str:
+        """The name of the thread that is recorded in place of the one that the recorder was made in, "" for none."""
+        return self._adopted
+
+    @property
+    def missed(self) -> int:
+        """How many optimizer steps there were in threads that are not recorded."""
+        return self._missed
+
+    def _follow(self) -> None:
+        """Records this thread from now on: the first one that trains, whichever the recorder was made in."""
+        self._thread, thread = threading.get_ident(), threading.current_thread()
+        self._adopted = thread.name if thread is not threading.main_thread() else ""
+
+    def _may_follow(self, module: nn.Module) -> bool:
+        """True for what looks like training in another thread before anything was trained in this one."""
+        first = self.follows and not self._busy and not self._trained and not self._total_steps
+        return (
+            first and module.training and torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters())
+        )
 
     @property
     def steps(self) -> int:
@@ -497,6 +522,8 @@ class Recorder:
     # ------------------------------------------------------------------------------------------------------- forwards
 
     def _call(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if self.follows and threading.get_ident() != self._thread and self._may_follow(module):
+            self._follow()
         if self._elsewhere() or "_parameters" not in module.__dict__ or torch._C._get_tracing_state() is not None:
             if self._strays.ran is not None:
                 self._strays.ran.append(module)
@@ -941,8 +968,13 @@ class Recorder:
             self._balance.add(found)
 
     def _after_step(self, optimizer: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() != self._thread or os.getpid() != self._process:
+        if os.getpid() != self._process:
             return
+        if threading.get_ident() != self._thread:
+            if not self.follows or self._total_steps:
+                self._missed += 1
+                return
+            self._follow()
         key = self.know(optimizer)
         self._steps[key] = self._steps.get(key, 0) + 1
         self._safely(self._take_note, optimizer, key)
