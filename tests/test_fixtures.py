@@ -133,7 +133,8 @@ def test_fix_mends_and_breaks_nothing(path: Path) -> None:
     ast.parse(after)
     gone = Counter(one.code for one in with_fix)
     left = Counter(one.code for one in mended.remaining)
-    assert left == Counter(one.code for one in diagnostics) - gone, "a finding stays, or a new one came"
+    # Fewer may be left: mending one pitfall can take away what another rule says of it.
+    assert left <= Counter(one.code for one in diagnostics) - gone, "a finding stays, or a new one came"
     assert comments(after) == comments(before.text), "a comment was lost or changed"
 
     again = mend(Source(before.filename, after.encode()), lint, unsafe=True)

@@ -950,6 +950,28 @@ class Accumulated(Event):
 
 
 @dataclass(slots=True, eq=False)
+class Uncalled(Event):
+    """A method of torch's is named where its result is meant: `model.eval` alone, `total += loss.item`."""
+
+    owner: Value = field(default_factory=Value)
+    method: str = ""
+    spelling: str = ""  # "model.eval"
+    use: str = ""  # "statement", or where it goes instead of its result: "added", "kept", "number", "printed"
+
+
+@dataclass(slots=True, eq=False)
+class NoSuchMethod(Event):
+    """A method is called that a tensor, module or optimizer of torch does not have; there is one much like it."""
+
+    owner: Value = field(default_factory=Value)
+    method: str = ""
+    nearest: str = ""
+    kind: str = ""  # "tensor", "module" or "optimizer"
+    spelling: str = ""
+    name_site: Site | None = None  # the name of the method
+
+
+@dataclass(slots=True, eq=False)
 class Saved(Event):
     """`torch.save(value, ...)`; `argument` is the site of the value."""
 

@@ -252,6 +252,26 @@ class Normalised(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class Fetched(Event):
+    """A method of torch's was taken from an object and thrown away, without a call."""
+
+    kind: str
+    method: str
+
+
+@dataclass(slots=True, frozen=True)
+class FlagSet(Event):
+    """`requires_grad`, or something like it, was assigned."""
+
+    kind: str
+    name: str  # as the program wrote it
+    wish: bool
+    deaf: int  # parameters, or tensors, that do not have it as wished afterwards
+    module: bool = False  # assigned to a module
+    method: bool = False  # through `requires_grad_`
+
+
+@dataclass(slots=True, frozen=True)
 class ZeroGrad(Event):
     target: int
     kind: str
@@ -354,6 +374,7 @@ class Saved(Event):
     module: bool  # a module object is in it, not only its tensors
     refusal: str | None  # what a default `torch.load` of the file says, empty when it loads, None when not looked at
     needs: tuple[str, ...] = ()  # names outside torch and the standard library that the file can only be read with
+    methods: int = 0  # methods of models and optimizers in it, where what they return belongs
 
 
 @dataclass(slots=True, frozen=True)

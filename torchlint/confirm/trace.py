@@ -25,6 +25,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -124,6 +125,24 @@ class _Watched:
     parameter: weakref.ref[torch.Tensor]
     name: str
     start: torch.Tensor | None = None
+
+
+class _Fetch:
+    """Stands in a class for a method, and tells when it is taken and not called."""
+
+    def __init__(self, recorder: Recorder, owner: type, name: str) -> None:
+        self.recorder, self.owner, self.name = recorder, owner, name
+        self.method: Any = vars(owner)[name]
+        setattr(owner, name, self)
+
+    def __get__(self, thing: Any, kind: Any = None) -> Any:
+        if thing is not None:
+            self.recorder.fetched(thing, self.name, sys._getframe(1))
+        return self.method.__get__(thing, kind)
+
+    def undo(self) -> None:
+        """Puts the method back."""
+        setattr(self.owner, self.name, self.method)
 
 
 class _Mark:
@@ -229,6 +248,7 @@ class Recorder:
         self._calls: set[tuple[Any, int]] = set()  # of tensor methods, by the instruction
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
+        self._undo: contextlib.ExitStack | None = None
         self._marks: weakref.WeakValueDictionary[int, _Mark] = weakref.WeakValueDictionary()  # of forwards' graphs
         self._backwards = 0
         self._counted = 0  # the step at which graphs were last counted
@@ -380,6 +400,59 @@ class Recorder:
             self._strays.born(module)
         if is_users(caller.f_code.co_filename) and not self._elsewhere():
             self.emit(events.SuperInit, user_place(caller), module=self._identity(module), kind=type(module).__name__)
+
+    def fetched(self, thing: Any, method: str, frame: FrameType) -> None:
+        """A method of `thing` was taken by the code in `frame`."""
+        if self._elsewhere() or not is_users(frame.f_code.co_filename) or not discards(frame):
+            return
+        if self._often("fetched", frame) <= MOVES_PER_LINE:
+            self.emit(events.Fetched, user_place(frame), kind=type(thing).__name__, method=method)
+
+    def _often(self, what: str, frame: FrameType) -> int:
+        """How often this was asked for this line."""
+        key = (what, frame.f_code.co_filename, frame.f_lineno)
+        count = self._sights[key] = self._sights.get(key, 0) + 1
+        return count
+
+    def _watch_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """From here on it shows when the class's `step` is named and not called."""
+        owner = next(kind for kind in type(optimizer).__mro__ if "step" in vars(kind))
+        if self._undo is not None and not isinstance(vars(owner)["step"], _Fetch):
+            self._undo.callback(_Fetch(self, owner, "step").undo)
+
+    def _set_on_module(self, original: Any, module: nn.Module, name: str, value: Any) -> None:
+        self._register(original, module, name, value)
+        if name.startswith("req") and "grad" in name:
+            self._flagged(module, name, value, list(module.parameters()))
+
+    def _set_on_tensor(self, original: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
+        original(tensor, name, value)
+        if name.startswith("req") and "grad" in name:
+            self._flagged(tensor, name, value, [tensor])
+
+    def _require(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        result = original(module, *args, **kwargs)
+        wish = args[0] if args else kwargs.get("requires_grad", True)
+        self._flagged(module, "requires_grad", wish, list(module.parameters()), method=True)
+        return result
+
+    def _flagged(self, thing: Any, name: str, wish: Any, held: list[Any], method: bool = False) -> None:
+        frame = sys._getframe(3)
+        if self._elsewhere() or not is_users(frame.f_code.co_filename) or not isinstance(wish, bool):
+            return
+        own = frame.f_code.co_varnames[:1]
+        if (own and frame.f_locals.get(own[0]) is thing) or self._often("flag", frame) > MOVES_PER_LINE:
+            return  # an attribute that the object's own class has
+        self.emit(
+            events.FlagSet,
+            user_place(frame),
+            kind=type(thing).__name__,
+            name=name,
+            wish=wish,
+            deaf=sum(one.requires_grad != wish for one in held),
+            module=isinstance(thing, nn.Module),
+            method=method,
+        )
 
     def _register(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> None:
         try:
@@ -899,6 +972,7 @@ class Recorder:
             raise
         key, place = self.know(optimizer), user_place()
         self._built[key] = place
+        self._safely(self._watch_step, optimizer)
         taken = self._safely(self._taken_by, optimizer, key)
         held = list(_parameters(optimizer))
         self.emit(
@@ -1198,13 +1272,22 @@ class Recorder:
         if self._elsewhere():
             return result
         has_module = any(isinstance(one, nn.Module) for one in _contents(value))
-        if not has_module and not any(isinstance(one, torch.Tensor) for one in _contents(value)):
+        methods = sum(isinstance(getattr(one, "__self__", None), _KEEPERS) for one in _contents(value))
+        if not has_module and not methods and not any(isinstance(one, torch.Tensor) for one in _contents(value)):
             return result
         place = user_place()
         self._safely(self._use, value, place, -1)
         with self._working():
             refusal, needs = self._safely(_read_back, file, start) or (None, ())
-            self.emit(events.Saved, place, kind=type(value).__name__, module=has_module, refusal=refusal, needs=needs)
+            self.emit(
+                events.Saved,
+                place,
+                kind=type(value).__name__,
+                module=has_module,
+                refusal=refusal,
+                needs=needs,
+                methods=methods,
+            )
         return result
 
     # --------------------------------------------------------------------------------------------------------- states
@@ -1374,13 +1457,15 @@ class Recorder:
                 undo.enter_context(self._pretended.installed())
             for owner, name, hook in (
                 (nn.Module, "__init__", self._module_init),
-                (nn.Module, "__setattr__", self._register),
+                (nn.Module, "__setattr__", self._set_on_module),
                 (nn.Module, "register_buffer", self._register),
                 (nn.Module, "register_parameter", self._register),
                 (nn.Module, "add_module", self._register),
                 (nn.Module, "__getattr__", self._get_attribute),
                 (nn.Module, "__call__", self._call),
                 (nn.Module, "train", self._train),
+                (nn.Module, "requires_grad_", self._require),
+                (torch.Tensor, "__setattr__", self._set_on_tensor),
                 (nn.Module, "zero_grad", self._zero_grad),
                 (nn.Module, "_apply", self._convert_all),
                 *_distributed(self._wrap, self._all_reduce),
@@ -1415,6 +1500,13 @@ class Recorder:
                 (torch.jit, "script", self._script),
             ):
                 undo.callback(_patch(owner, name, hook))
+            for owner, name in (
+                *((nn.Module, name) for name in ("eval", "train", "zero_grad")),
+                (optimizer, "zero_grad"),
+                (torch.Tensor, "backward"),
+            ):
+                undo.callback(_Fetch(self, owner, name).undo)
+            self._undo = undo
             for handle in (
                 module_hooks.register_module_parameter_registration_hook(self._registered_parameter),
                 module_hooks.register_module_module_registration_hook(self._registered_module),
@@ -1425,6 +1517,9 @@ class Recorder:
             before, Recorder.active = Recorder.active, self
             undo.callback(setattr, Recorder, "active", before)
             yield
+
+
+_KEEPERS = (nn.Module, torch.optim.Optimizer)
 
 
 def _patch(owner: Any, name: str, hook: Any) -> Callable[[], None]:

@@ -93,6 +93,7 @@ from torchlint.semantics.machine import (
     place,
     unplace,
 )
+from torchlint.semantics.slips import checked, handed_on
 from torchlint.semantics.tails import kept, made_by_function, made_by_method, made_by_module, tell_loss
 
 
@@ -514,8 +515,10 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
         case Module() | Instance():
             return _object_method(m, node, receiver, name, arguments, discarded)
         case Optimizer():
+            checked(m, node, receiver, name)
             return _optimizer_method(m, node, receiver, name, arguments)
         case Tensor():
+            checked(m, node, receiver, name)
             return _tensor_method(m, node, receiver, name, arguments, discarded)
         case Scaler():
             return _scaler_method(m, node, receiver, name, arguments)
@@ -592,6 +595,8 @@ def _object_method(
         m.emit(SuperInit(*m.at(node), owner=arguments.positional[0]))
         return m.api("builtins.None")
     if isinstance(receiver, Module):
+        if m.field_of(receiver, name) is None:
+            checked(m, node, receiver, name)
         if name in words.MODULE_CLASS_METHODS or name in ("step", "backward"):
             return _module_method(m, node, receiver, name, arguments, discarded)
         if cls is not None and name not in words.BACKWARD_METHODS:
@@ -1152,6 +1157,7 @@ def _collection_method(m: Machine, node: cst.Call, receiver: Collection, name: s
     match name:
         case "append" | "add" | "appendleft" if arguments.positional:
             grow(m, receiver, arguments.positional[:1] if name == "append" else None)
+            handed_on(m, arguments.positional[:1], "kept")
             if name == "append" and isinstance(node.func, cst.Attribute) and arguments.nodes:
                 put_into(m, node, receiver, node.func.value, arguments.nodes[0], arguments.positional[0])
             add_items(receiver, arguments.positional[:1])
@@ -1581,6 +1587,8 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             return parent
         case "float" if isinstance(one := only(first), Literal) and str(one.value).lower() in _INFINITE:
             return Literal(value=float(str(one.value)))
+        case "float" | "int" | "round" | "print" | "str" if first is not None and _methods(m, name, given):
+            return Unknown(origin="number")
         case "float" | "int" if first is not None:
             return Unknown(origin="number", operands=(first,), cut=cut_at(m, node, name, first))
         case "isinstance" | "hasattr" | "type" | "callable":
@@ -1600,6 +1608,13 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
     if name not in _SAYING_ONLY:
         _holding(m, result, arguments)
     return result
+
+
+def _methods(m: Machine, name: str, given: list[Value]) -> bool:
+    """True when one of the arguments is a method that is not called."""
+    found = [g for g in given if isinstance(one := only(g), Unknown) and one.origin == "method"]
+    handed_on(m, found, "printed" if name in ("print", "str") else "number")
+    return bool(found)
 
 
 _SAYING_ONLY = frozenset({"type", "id", "repr", "hash", "dir", "callable", "issubclass", "vars", "format", "input"})

@@ -42,6 +42,7 @@ from torchlint.facts import (
 from torchlint.semantics.containers import multiplied
 from torchlint.semantics.graphs import cut_at, cut_of, inherited_cut
 from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, graphs_of, link, link_all, matters
+from torchlint.semantics.slips import handed_on, method_of
 from torchlint.semantics.states import entry, file_entry, misused, note_asked, source_of
 from torchlint.semantics.vocabulary import FUNCTIONAL_LOSSES, SAMPLER_KEYWORDS, TENSOR_HINTS
 from torchlint.semantics.walk import children, words_of
@@ -145,6 +146,9 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
     if name == "grad" and isinstance(owner, Unknown):
         m.emit(GradientUsed(*m.at(node), target=owner))
         return m.derive(owner, name, Unknown(name=f"{owner.name}.grad", origin="grad", holders=[owner]))
+    named = method_of(m, owner, name, node)
+    if named is not None:
+        return named
     fresh = Unknown(
         name=f"{owner.name}.{name}" if owner.name else "", origin="attribute", graph=_graph_if_tensor(owner, name)
     )
@@ -225,6 +229,9 @@ def object_attribute(m: Machine, owner: Module | Instance, name: str, node: Any)
             )
             link(parameter, owner)
             return m.derive(owner, name, parameter)
+    called_for = method_of(m, owner, name, node)
+    if called_for is not None:
+        return called_for
     fresh = Unknown(name=f"{owner.name or 'self'}.{name}", origin="attribute", holds=True)
     if isinstance(owner, Module) and name in ("parameters", "named_parameters"):
         fresh.origin = "method"
@@ -286,6 +293,9 @@ def _tensor_attribute(m: Machine, owner: Tensor, name: str, node: Any) -> Value:
     known = m.field_of(owner, name)
     if known is not None:
         return known
+    named = method_of(m, owner, name, node)
+    if named is not None:
+        return named
     # a field of what was taken for a tensor, such as `output.logits`
     return m.derive(
         owner, name, Unknown(name=f"{owner.name}.{name}", origin="attribute", graph=owner.graph, device=owner.device)
@@ -413,6 +423,7 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
     devices = [d for o in operands if (d := device_of(o)) is not None]
     graph: frozenset[Value] = graphs_of(operands)
     tensors = [o for o in operands if isinstance(only(o), Tensor)]
+    handed_on(m, operands, "added")
     cut = inherited_cut(operands, losses=operation in _LOSSES) if not graph else None
     if graph and m.grad is Grad.OFF and operation not in ("in-place", "item"):
         graph, cut = frozenset(), cut_at(m, node, "no_grad", *operands)
@@ -775,6 +786,8 @@ def _formatted(m: Machine, node: Any) -> Value:
         part = parts.pop(0)
         expression = getattr(part, "expression", None)
         if expression is not None:
+            if isinstance(expression, cst.Attribute) and expression.attr.value == "item":
+                handed_on(m, [ev(m, expression)], "printed")
             if not isinstance(expression, (cst.Name, cst.Attribute)):
                 ev(m, expression)
             parts[:0] = part.format_spec or ()

@@ -78,6 +78,7 @@ from torchlint.semantics.machine import (
     unplace,
 )
 from torchlint.semantics.project import imported
+from torchlint.semantics.slips import named_alone
 from torchlint.semantics.states import bound, collected, returned
 from torchlint.semantics.walk import assigned_names, children
 
@@ -136,6 +137,7 @@ def _expression(m: Machine, node: cst.Expr) -> None:
         owner = ev(m, value.value)
         if value.attr.value.endswith("_") and not value.attr.value.endswith("__"):
             not_called(m, value, owner)
+        named_alone(m, value, owner)
         if not isinstance(only(owner), Optimizer):  # `optimizer.zero_grad` and no call: nothing comes of it
             attribute(m, owner, value.attr.value, value)
     elif isinstance(value, cst.Tuple):  # `x.to(device), y.to(device)` on one line

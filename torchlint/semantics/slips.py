@@ -1,0 +1,136 @@
+"""Slips of the pen: a method that is named where its result is meant, and names that torch's types do not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import libcst as cst
+
+from torchlint import methods
+from torchlint.facts import (
+    Module,
+    NoSuchMethod,
+    Optimizer,
+    Scaler,
+    Scheduler,
+    Tensor,
+    Uncalled,
+    Unknown,
+    Value,
+    only,
+)
+from torchlint.semantics import vocabulary
+from torchlint.semantics.machine import Machine, graph_of
+
+# Methods that are called for what they do, by what has them: named alone as a statement they do nothing.
+_MODULE_ACTS = frozenset({"eval", "train", "zero_grad", "cuda", "cpu", "half", "float", "double"})
+_OPTIMIZER_ACTS = frozenset({"step", "zero_grad"})
+_TENSOR_ACTS = frozenset({"backward"})
+_HANDED_ON = frozenset({"item", "tolist", "detach", "cpu", "mean", "sum"})
+
+
+def named_alone(m: Machine, node: cst.Attribute, owner: Value) -> None:
+    """`model.eval` and no call, as a statement."""
+    name = node.attr.value
+    if m.expects_error or not all(_acts(m, o, name) for o in owner.options()):
+        return
+    m.emit(Uncalled(*m.at(node), owner=owner, method=name, spelling=_text(m, node), use="statement"))
+
+
+def _acts(m: Machine, owner: Value, name: str) -> bool:
+    match owner:
+        case Module(cls=cls):
+            return name in _MODULE_ACTS and (cls is None or cls.method(name) is None) and not m.field_of(owner, name)
+        case Optimizer():
+            return name in _OPTIMIZER_ACTS
+        case Scheduler() | Scaler():
+            return name in ("step", "update")
+        case Tensor():
+            return name in _TENSOR_ACTS
+        case Unknown(name=known, origin=origin):
+            if m.lookalike or origin in ("number", "library", "string"):
+                return False
+            if name in ("eval", "train"):
+                return vocabulary.named_like_model(known)
+            if name == "step":
+                return vocabulary.named_like_optimizer(known) or "scheduler" in known.lower()
+            return name in ("backward", "zero_grad")
+    return False
+
+
+def method_of(m: Machine, owner: Value, name: str, node: Any) -> Unknown | None:
+    """`owner.name` as a value, where that is a method of torch's whose result is wanted; None for anything else."""
+    match owner:
+        case Module(cls=cls) if name == "state_dict" and (cls is None or cls.method(name) is None):
+            pass
+        case Optimizer() if name == "state_dict":
+            pass
+        case Tensor(certain=True) if name in _HANDED_ON:
+            pass
+        case Unknown() if name == "item" and graph_of(owner):
+            pass
+        case _:
+            return None
+    return Unknown(
+        name=f"{owner.name}.{name}",
+        site=m.site(node) if isinstance(node, cst.Attribute) else None,
+        origin="method",
+        holds=not isinstance(owner, (Tensor, Unknown)),
+        holders=[owner] if isinstance(owner, (Module, Optimizer)) else [],
+    )
+
+
+def handed_on(m: Machine, values: list[Value], use: str) -> None:
+    """A method goes where a number or a tensor belongs."""
+    for value in values:
+        one = only(value)
+        if isinstance(one, Unknown) and one.origin == "method" and one.site is not None and not m.expects_error:
+            name = one.name.rpartition(".")[2]
+            if name not in _HANDED_ON:
+                continue
+            _, frame, loops, grad = m.at(one.site.node)
+            m.emit(
+                Uncalled(
+                    one.site, frame, loops, grad, owner=one, method=name, spelling=_text(m, one.site.node), use=use
+                )
+            )
+
+
+def checked(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
+    """A method is called on something of torch's: tells when there is none of that name, but one alike."""
+    kind = _kind(m, receiver)
+    if not kind or methods.exists(kind, name) or m.expects_error or not isinstance(node.func, cst.Attribute):
+        return
+    meant = methods.nearest(kind, name)
+    if meant:
+        m.emit(
+            NoSuchMethod(
+                *m.at(node),
+                owner=receiver,
+                method=name,
+                nearest=meant,
+                kind=kind,
+                spelling=_text(m, node.func),
+                name_site=m.site(node.func.attr),
+            )
+        )
+
+
+def _kind(m: Machine, receiver: Value) -> str:
+    """What kind of thing of torch's a value certainly is, with no methods but torch's own; "" for anything else."""
+    match receiver:
+        case Tensor(made_by=made_by, certain=True) if made_by in ("operation", "loss") or made_by.startswith("torch."):
+            return "tensor"
+        case Tensor(made_by=made_by, certain=True, operands=[first, *_]) if made_by in methods.TENSOR_METHODS:
+            return "tensor" if _kind(m, first) == "tensor" else ""
+        case Optimizer(api=api) if api.startswith("torch.optim."):
+            return "optimizer"
+        case Module(cls=None, api=api) if api.startswith("torch.nn."):
+            return "module"
+        case Module(cls=cls) if cls is not None and cls.closed and not cls.words & {"__getattr__", "setattr"}:
+            return "module"
+    return ""
+
+
+def _text(m: Machine, node: Any) -> str:
+    return " ".join(m.tree.code_for_node(node).split())
