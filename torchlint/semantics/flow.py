@@ -25,6 +25,7 @@ from torchlint.facts import (
     Iterated,
     Join,
     Literal,
+    LoadedFile,
     Loader,
     LoadResult,
     Loop,
@@ -346,6 +347,8 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
                     combine(m, node, [one, value], "item")
             case StateDict():
                 one.edited = True
+            case LoadedFile(uses=uses):
+                uses.setdefault("edited", m.site(node))
             case Api(path="os.environ") if isinstance(index, Literal) and "WEIGHTS_ONLY" in str(index.value):
                 m.derive(m.api("torch"), "load", value)  # it has another default from here on
             case Unknown():
@@ -467,6 +470,8 @@ def _del(m: Machine, node: cst.Del) -> None:
             owner, key = only(ev(m, target.value.value)), target.value.slice[0].slice
             if isinstance(owner, StateDict):
                 owner.edited = True
+            elif isinstance(owner, LoadedFile):
+                owner.uses.setdefault("edited", m.site(node))
             index = only(ev(m, key.value)) if isinstance(key, cst.Index) else None
             if isinstance(owner, Mapping) and isinstance(index, Literal):
                 owner.entries.pop(str(index.value), None)

@@ -172,7 +172,7 @@ def note_method(m: Machine, node: cst.Call, receiver: Unknown, name: str, argume
     if name in _MODULE_METHODS and not (name in ("eval", "state_dict", "parameters") and arguments.positional):
         file.uses.setdefault("module" if receiver.origin != "entry" else "part", m.site(node))
     elif name in _ENTRY_METHODS and receiver is file:
-        file.uses.setdefault("entries", m.site(node))
+        file.uses.setdefault("edited" if name in _EDITING else "entries", m.site(node))
         key = only(arguments.positional[0]) if arguments.positional else None
         if isinstance(key, Literal) and name in ("get", "pop"):
             return file_entry(m, file, key, node)
