@@ -627,6 +627,7 @@ class Forward(Event):
     spelling: str = ""  # how the module is written here
     callee: Site | None = None  # the expression that is called
     certain: bool = True  # what is called is this, and not one of several things on several paths
+    method: Site | None = None  # `module.forward`, where it is called so
     argument_sites: list[Site] = field(default_factory=list)
     autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
 

@@ -568,9 +568,10 @@ class Recorder:
             return
         module = frame.f_locals.get(code.co_varnames[0])
         method = getattr(type(module), "forward", None)
-        called = getattr(type(module).__call__, "__wrapped__", None) if isinstance(module, nn.Module) else None
-        if called is None or getattr(method, "__code__", None) is not code:
+        if not isinstance(module, nn.Module) or type(module).__call__ is not nn.Module.__call__:
             return
+        if getattr(method, "__code__", None) is not code or not is_users(frame.f_back.f_code.co_filename):
+            return  # torch calls a `forward` between the hooks
         place = user_place(frame.f_back)
         if (key := (id(module), place)) not in self._bypasses:
             self._bypasses.add(key)
@@ -600,6 +601,7 @@ class Recorder:
         if self._elsewhere() or "_parameters" not in module.__dict__ or torch._C._get_tracing_state() is not None:
             if self._strays.ran is not None:
                 self._strays.ran.append(module)
+                self._safely(self._bypassed)
             return original(module, *args, **kwargs)
         place = user_place()
         if place.function == "forward":

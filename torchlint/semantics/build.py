@@ -57,6 +57,7 @@ _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"save"}), frozenset({"torch", "th", "state_dict"})),
     (frozenset({"load"}), frozenset({"torch", "th"})),
     (frozenset({"to", "cuda"}), _FACTORIES | {"DataLoader"}),
+    (frozenset({"forward"}),),
     (_LOSSES,),
     (frozenset({"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam"}),),
 )

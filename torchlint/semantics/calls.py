@@ -356,6 +356,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
             spelling=plain_spelling(func),
             callee=m.site(func),
             certain=not m.choosing,
+            method=m.site(node.func) if direct else None,
             argument_sites=[m.site(n) for n in arguments.nodes],
             autocast=m.autocast,
         )
