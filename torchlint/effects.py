@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from torchlint.facts import (
+    AttributeSet,
     Backward,
     Choice,
     Collection,
@@ -498,3 +499,39 @@ def loaders_in(over: Value | None) -> list[Loader]:
         elif isinstance(one, Collection) and one.kind in ("enumerate", "zip"):
             found.extend(inner for item in one.items for inner in loaders_in(item))
     return found
+
+
+def trainable_at_first(value: Value) -> str:
+    """Whether what an optimizer holds requires gradients as it is made: "free", "frozen", or "unknown"."""
+    match only(value):
+        case Tensor(tracked=bool() as tracked):
+            return "free" if tracked else "frozen"
+        case Module(evidence=Evidence.MADE):
+            return "free"
+    return "unknown"
+
+
+def set_by_loops(root: Root) -> dict[Loop, RequiresGradSet]:
+    """The loops over parameters that set `requires_grad` of each: as good as done where they begin."""
+    return {event.loop: event for event in root.of(RequiresGradSet) if event.loop is not None and event.whole}
+
+
+def trainable_after(state: str, event: Event, held: Value, loops: dict[Loop, RequiresGradSet]) -> str:
+    """Whether all of `held` is "frozen", or some of it "free", or that is "unknown", after the event."""
+    match event:
+        case Iterated(loop=loop) if loop in loops:
+            return trainable_after(state, loops[loop], held, {})
+        case RequiresGradSet(targets=targets, to=to):
+            if any(same(one, held) or held.reached_from([one]) for one in targets):
+                if event.whole:
+                    return "unknown" if to is None else "free" if to else "frozen"
+            elif not any(related(one, held) for one in targets):
+                return state
+            return state if to is False else "unknown"
+        case AttributeSet(owner=owner, value=value):
+            if may_be_same(value, held):
+                return trainable_at_first(held)  # what was frozen before it came there did not reach it
+            return "unknown" if related(owner, held) and not certainly(value, Literal) else state
+        case UnknownCall():
+            return "unknown" if event.touches(held) or any(a.reached_from([held]) for a in event.arguments) else state
+    return state

@@ -2024,6 +2024,8 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             m.fields.setdefault(m.api("torch"), {})["$default_device"] = Unknown(origin="device")
             return Unknown(origin="call")
         case "torch.autograd.Variable":
+            if isinstance(wrapped := only(arguments.get(0, "data")), Tensor) and len(arguments.all()) > 1:
+                wrapped.tracked = None
             return arguments.positional[0] if arguments.positional else Unknown(origin="call")
     if path in words.FACTORIES or path in words.FROM_CPU:
         return _factory(m, node, path, arguments)

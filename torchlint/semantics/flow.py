@@ -354,6 +354,8 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
             case Unknown():
                 one.holds = one.holds or matters(value)
                 link_all(value, one)
+                if possibly(value, Module):
+                    m.emit(AttributeSet(*m.at(node), owner=one, attribute="[]", value=value))
                 for optimizer in _optimizers_behind(one):
                     m.emit(ParamGroupAdded(*m.at(node), optimizer=optimizer, parameters=value))
             case Instance():
