@@ -52,7 +52,8 @@ No fix: what is to be trained is for the author to say.
 ## Known limits
 Quiet where the freezing depends on a condition or reaches a part only, where a part of the model was exchanged after
 it, where anything is unfrozen or a group is added later, where gradients are written by hand (`w.grad = ...`),
-and where code out of sight is handed the model or the optimizer.
+where there is no backward pass (a schedule that is drawn), and where code out of sight is handed the model or
+the optimizer.
 
 ## Proof
 In a real run the parameters that require gradients are counted when the optimizer is built; the harm is that there are
@@ -70,6 +71,7 @@ from typing import TYPE_CHECKING
 
 from torchlint.effects import holdings, related, set_by_loops, trainable_after, trainable_at_first
 from torchlint.facts import (
+    Backward,
     Evidence,
     Module,
     Optimizer,
@@ -130,7 +132,7 @@ def _frozen(root: Root, built: OptimizerBuilt, held: Value) -> bool:
 
 
 def _goes_on(root: Root, built: OptimizerBuilt, held: list[Value]) -> bool:
-    """True when the optimizer is stepped later, and nothing there can give it something to train."""
+    """True when the optimizer is stepped after a backward pass, and nothing can give it something to train."""
     met = walk(built.next, "", lambda state, event: state)
     for event in met:
         match event:
@@ -146,7 +148,13 @@ def _goes_on(root: Root, built: OptimizerBuilt, held: list[Value]) -> bool:
                 one_by_one = not any(isinstance(o, (Module, Optimizer)) for o in target.options())
                 if one_by_one and any(related(target, h) for h in held):
                     return False
-    return any(isinstance(e, OptimizerStep) and may_be_same(e.optimizer, built.optimizer) for e in met)
+    passes = [event for event in met if isinstance(event, Backward)]
+    steps = (e for e in met if isinstance(e, OptimizerStep) and may_be_same(e.optimizer, built.optimizer))
+    return any(_together(step, one) for step in steps for one in passes)
+
+
+def _together(step: OptimizerStep, one: Backward) -> bool:
+    return bool(set(step.loops) & set(one.loops)) if step.loops else step.frame is one.frame
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:
@@ -158,7 +166,8 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     for built in trace.of(events.OptimizerBuilt):
         steps = [one for one in trace.of(events.OptimizerStep) if one.optimizer == built.optimizer]
         idle = built.parameters > 0 and not built.trainable and not any(one.gradients for one in steps)
-        if not steps and not (idle and refused):
+        tried = any(one.number > built.number for one in trace.of(events.Backward)) or refused
+        if not (steps or (idle and refused)) or not tried:
             continue
         message = f"{built.trainable} of its {built.parameters} parameters require gradients"
         if idle:
