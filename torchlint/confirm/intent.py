@@ -35,6 +35,8 @@ def unmeant(code: str, one: Measurement, trace: Trace, texts: Mapping[str, str])
             return False  # to measure its time, or to see whether it works: the code says so, the run does not
         case "dropout-ignores-eval":
             return not re.search("training|always|monte|bayes", text.splitlines()[one.place.line - 1], re.IGNORECASE)
+        case "unscaled-accumulation":  # some add up on purpose, and chose their learning rate for it
+            return False
         case "tensor-move-discarded":
             return any(trace.of(events.DeviceError))
         case "repeated-module-instance":

@@ -782,7 +782,7 @@ class Recorder:
                     self.emit(events.Backward, place, forwards=tuple(sorted(self._reached)))
                 return result
             self._safely(self._ledger.before_backward)
-            weights = self._safely(self._weigh, loss) or []
+            weights = self._safely(self._weigh, loss)  # filled by the pass
             result = original(*args, **kwargs)
             self._scale_of_last = self._safely(self._factor, loss) or 1.0
             number = self.emit(
