@@ -961,6 +961,20 @@ class Uncalled(Event):
 
 
 @dataclass(slots=True, eq=False)
+class FlagAssigned(Event):
+    """Something that only looks like setting `requires_grad`: of a module, or under a name that is not quite that."""
+
+    owner: Value = field(default_factory=Value)
+    name: str = ""
+    value: Value = field(default_factory=Value)
+    spelling: str = ""  # the owner, or for a keyword the function
+    name_site: Site | None = None
+    value_site: Site | None = None  # what is assigned, where that is the whole statement
+    module: bool = False  # the name is right, but a module has no such flag
+    keyword: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class NoSuchMethod(Event):
     """A method is called that a tensor, module or optimizer of torch does not have; there is one much like it."""
 

@@ -110,6 +110,16 @@ _ALL = {
 _ALIKE = 0.8  # of 1: `backwards` and `backward` are 0.94 alike, `trian` and `train` 0.8
 
 
+_ALIKE_FLAG = 0.85
+
+
+def like_requires_grad(name: str) -> bool:
+    """Whether a name is a misspelling of `requires_grad`."""
+    if name[:2] != "re" or "gra" not in name.replace("gar", "gra") or name in ("requires_grad", "requires_grad_"):
+        return False
+    return difflib.SequenceMatcher(None, name, "requires_grad").ratio() >= _ALIKE_FLAG
+
+
 def exists(kind: str, name: str) -> bool:
     """Whether a tensor, a module or an optimizer has an attribute of that name."""
     return name in _ALL[kind]

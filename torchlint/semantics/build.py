@@ -35,7 +35,7 @@ _ACTIONS = frozenset(
     backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save
     load_state_dict cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare
     manual_backward detach parse_args parse_known_args dropout scaled_dot_product_attention nn torch th Sequential
-    ModuleList models seed manual_seed
+    ModuleList models seed manual_seed requires_grad require_grad require_grads requires_grads
     """.split()
 ).union(vocabulary.LOSS_FUNCTIONS, vocabulary.LOSS_MODULES)
 # Of other files only these: following them costs more, and is worth it for what acts on models or makes them.
@@ -58,6 +58,7 @@ _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"load"}), frozenset({"torch", "th"})),
     (frozenset({"to", "cuda"}), _FACTORIES | {"DataLoader"}),
     (frozenset({"forward"}),),
+    (frozenset({"requires_grad", "require_grad", "require_grads", "requires_grads"}),),
     (_LOSSES,),
     (frozenset({"SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam"}),),
 )

@@ -93,7 +93,7 @@ from torchlint.semantics.machine import (
     place,
     unplace,
 )
-from torchlint.semantics.slips import checked, handed_on
+from torchlint.semantics.slips import checked, flags_given, handed_on
 from torchlint.semantics.tails import kept, made_by_function, made_by_method, made_by_module, tell_loss
 
 
@@ -1940,6 +1940,8 @@ def _copied(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
 
 
 def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarded: bool) -> Value:
+    if any(keyword[:2] == "re" for keyword in arguments.keywords):
+        flags_given(m, node)
     last = path.rsplit(".", 1)[1]
     match path:
         case "torch.no_grad" | "torch.inference_mode":

@@ -79,7 +79,7 @@ from torchlint.semantics.machine import (
     unplace,
 )
 from torchlint.semantics.project import imported
-from torchlint.semantics.slips import named_alone
+from torchlint.semantics.slips import flag_set, named_alone
 from torchlint.semantics.states import bound, collected, returned
 from torchlint.semantics.walk import assigned_names, children
 
@@ -260,6 +260,8 @@ def set_attribute(m: Machine, owner: Value, name: str, value: Value, node: Any, 
     """`owner.name = value`; `target` is the syntax that is assigned to, where there is one."""
     from torchlint.semantics.calls import plain_spelling
 
+    if name[:2] == "re" and "gr" in name:
+        flag_set(m, owner, name, value, node, target)
     match name:
         case "grad":
             m.emit(ZeroGrad(*m.at(node), target=owner))

@@ -8,6 +8,8 @@ import libcst as cst
 
 from torchlint import methods
 from torchlint.facts import (
+    ClassInfo,
+    FlagAssigned,
     Module,
     NoSuchMethod,
     Optimizer,
@@ -20,6 +22,7 @@ from torchlint.facts import (
     only,
 )
 from torchlint.semantics import vocabulary
+from torchlint.semantics.graphs import parameter_behind
 from torchlint.semantics.machine import Machine, graph_of
 
 # Methods that are called for what they do, by what has them: named alone as a statement they do nothing.
@@ -134,3 +137,68 @@ def _kind(m: Machine, receiver: Value) -> str:
 
 def _text(m: Machine, node: Any) -> str:
     return " ".join(m.tree.code_for_node(node).split())
+
+
+# ------------------------------------------------------------------------------------------------------ requires_grad
+
+
+def flag_set(m: Machine, owner: Value, name: str, value: Value, node: Any, target: Any) -> None:
+    """`owner.name = value`: tells where that is `requires_grad` of a module, or a name that is much like it."""
+    if not isinstance(target, cst.Attribute) or m.quiet:
+        return
+    module = name == "requires_grad" and all(isinstance(o, Module) and not _own_flag(m, o) for o in owner.options())
+    if not module and not (methods.like_requires_grad(name) and all(_has_the_flag(o, name) for o in owner.options())):
+        return
+    alone = isinstance(node, cst.Assign) and len(node.targets) == 1
+    m.emit(
+        FlagAssigned(
+            *m.at(node),
+            owner=owner,
+            name=name,
+            value=value,
+            spelling=_text(m, target.value),
+            name_site=m.site(target.attr),
+            value_site=m.site(node.value) if alone else None,
+            module=module,
+        )
+    )
+
+
+def flags_given(m: Machine, node: cst.Call) -> None:
+    """Tells of keywords of a call into torch that are much like `requires_grad`."""
+    for argument in node.args:
+        if argument.keyword is not None and methods.like_requires_grad(argument.keyword.value):
+            m.emit(
+                FlagAssigned(
+                    *m.at(node),
+                    name=argument.keyword.value,
+                    spelling=_text(m, node.func),
+                    name_site=m.site(argument.keyword),
+                    keyword=True,
+                )
+            )
+
+
+def _own_flag(m: Machine, module: Module) -> bool:
+    """True for a module whose class has a `requires_grad` of its own."""
+    cls = module.cls
+    if cls is None:
+        return False
+    if cls.method("requires_grad") is not None:
+        return True
+    from torchlint.semantics.functions import uses_in
+
+    own = [info for one in cls.lineage() if isinstance(one, ClassInfo) for info in one.methods.values()]
+    return any("requires_grad" in uses_in(m, info).get(info.parameters[0], ()) for info in own if info.parameters)
+
+
+def _has_the_flag(owner: Value, name: str) -> bool:
+    """True for what has `requires_grad`, or `requires_grad_`, and no attribute of that other name."""
+    match owner:
+        case Tensor(certain=True):
+            return True
+        case Module(cls=cls):
+            return cls is None or (cls.closed and name not in cls.words)
+        case Unknown():
+            return parameter_behind(owner) is not None
+    return False
