@@ -148,18 +148,18 @@ def _starts_over(facts: Facts, built: OptimizerBuilt, loop: Loop) -> bool:
 def _of_one_round(loop: Loop, step: OptimizerStep) -> bool:
     """True when the step is taken once in a round, or for each batch of one pass over the same data."""
     inner = [one for one in step.loops[step.loops.index(loop) + 1 :] if not one.once]
-    return not inner or (len(inner) == 1 and inner[0].over is not None and _batches(inner[0].over, loop))
+    return not inner or (len(inner) == 1 and inner[0].over is not None and _batches(inner[0].over, loop, step))
 
 
-def _batches(over: Value, loop: Loop) -> bool:
+def _batches(over: Value, loop: Loop, step: OptimizerStep) -> bool:
     one = only(over)
     match one:
         case Collection(kind="enumerate", items=[inner, *_]):
-            return _batches(inner, loop)
+            return _batches(inner, loop, step)
         case Loader():
-            return known_before(one, loop)
+            return known_before(one, loop, step)
         case Unknown(name=name):
-            return "loader" in name.lower() and known_before(one, loop)
+            return "loader" in name.lower() and "[" not in name and name.partition(".")[0] not in loop.binds
     return False
 
 
@@ -169,11 +169,11 @@ def _same_model(built: OptimizerBuilt, loop: Loop) -> bool:
     parameters = one.parameters if isinstance(one, Optimizer) else None
     if parameters is None or parameters.open or not parameters.of or not parameters.whole:
         return False
-    return all(isinstance(h, Module) and known_before(h, loop, built.loops) for h in parameters.of)
+    return all(isinstance(h, Module) and known_before(h, loop, built) for h in parameters.of)
 
 
 def _same_settings(built: OptimizerBuilt, loop: Loop) -> bool:
-    return all(isinstance(v, Literal) or known_before(v, loop) for v in built.settings.values())
+    return all(isinstance(v, Literal) or known_before(v, loop, built) for v in built.settings.values())
 
 
 def _changes(root: Root, loop: Loop) -> bool:

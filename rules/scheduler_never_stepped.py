@@ -87,6 +87,9 @@ def check(facts: Facts) -> Iterator[Finding]:
             scheduler = only(built.scheduler)
             if not isinstance(scheduler, Scheduler) or scheduler.nested or not scheduler.names or not root.complete:
                 continue
+            maker = built.site.function
+            if maker is not None and maker.file and scheduler.names[-1][1].startswith("."):
+                continue  # an attribute of a class of another file
             step = _step_of_its_optimizer(root, scheduler)
             if step is None or not _never_read(facts, scheduler) or _stepped(root, scheduler):
                 continue

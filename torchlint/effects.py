@@ -15,6 +15,7 @@ from torchlint.facts import (
     Event,
     Evidence,
     Forward,
+    FunctionInfo,
     Grad,
     GradientUsed,
     Iterated,
@@ -372,16 +373,30 @@ def seen_wrapped(value: Value) -> bool:
     return False
 
 
-def known_before(value: Value, loop: Loop, around: tuple[Loop, ...] = ()) -> bool:
-    """True when a value was there before a loop began and is the same in each round; `around` are the loops there."""
+def known_before(value: Value, loop: Loop, event: Event) -> bool:
+    """True when a value that an event in the loop has was there before the loop, and is the same in each round."""
     one = only(value)
-    if isinstance(one, (Module, Loader)) and one.site is not None:
-        return one.born < loop.begins and all(made_in in around for made_in in one.repeated)
+    made = isinstance(one, Loader) or (isinstance(one, Module) and one.evidence is Evidence.MADE)
+    if made and isinstance(one, (Module, Loader)) and one.site is not None:
+        return one.born < loop.begins and all(around in event.loops for around in one.repeated)
     if one is None or "[" in one.name or one.name.partition(".")[0] in loop.binds:
         return False
+    if one.site is not None and one.site.function in _called_in(loop, event):
+        return False
     if isinstance(one, Unknown):
-        return bool(one.name) and one.origin in ("parameter", "attribute", "global", "number", "method")
+        given = one.origin in ("parameter", "attribute", "global", "number", "method") or one.site is not None
+        return bool(one.name) and given
     return bool(one.name) or not isinstance(one, (Module, Loader))
+
+
+def _called_in(loop: Loop, event: Event) -> list[FunctionInfo | None]:
+    """The functions that an event stands in and that the loop calls, directly or through others."""
+    found: list[FunctionInfo | None] = []
+    for frame in event.frame.stack():
+        if frame is loop.frame:
+            return found
+        found.append(frame.function)
+    return found
 
 
 def always_in(root: Root, loop: Loop, first: Event, later: Iterable[Event]) -> bool:
@@ -425,7 +440,15 @@ def left_out(facts_have_parameters: Callable[[Value], bool], root: Root) -> Iter
             continue
         if any(related(one, h) for h in held) or any(_excuses(event, one) for event in root.events):
             continue
+        if _evaluated_only(root, one):
+            continue
         yield one, forward
+
+
+def _evaluated_only(root: Root, module: Module) -> bool:
+    """True when a module is put in evaluation mode and never said to be in training."""
+    modes = [event.training for event in root.of(ModeSet) if related(event.module, module)]
+    return bool(modes) and True not in modes
 
 
 def _parameters_in(value: Value) -> Iterator[Parameters]:
@@ -441,8 +464,6 @@ def _parameters_in(value: Value) -> Iterator[Parameters]:
 def _excuses(event: Event, module: Module) -> bool:
     """True for what makes it doubtful that a module is to be trained by an optimizer in sight."""
     match event:
-        case ModeSet(module=target, training=training):
-            return training is not True and related(target, module)
         case RequiresGradSet(targets=targets):
             return any(related(one, module) for one in targets)
         case Loaded(target=target):

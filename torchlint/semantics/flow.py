@@ -248,7 +248,8 @@ def bind_name(m: Machine, name: str, value: Value) -> None:
                 inside.name = inside.name or name
     shared = m.active.shared.get(name)
     if type(value) is Scheduler:
-        value.names.append((None if shared is m.module else m.active.info, name))
+        scope = None if shared is not None else m.active.info
+        value.names.append((scope, name if scope is not None or m.top is m.module else "_"))  # "_": of another file
     if shared is None:
         m.active.locals[name] = value
         return
