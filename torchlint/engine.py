@@ -8,18 +8,19 @@ in one pass. libcst is imported at the first file that needs it.
 from __future__ import annotations
 
 import ast
+import contextlib
 import gc
 import sys
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torchlint import builtin
+from torchlint import builtin, imports
 from torchlint.diagnostic import Diagnostic, Related, Span
 from torchlint.source import Source, SourceError
 from torchlint.text import line_starts
@@ -37,7 +38,7 @@ def analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     Never raises for what a file holds or a rule does: a crash is an `internal-error` and everything else goes on. Only
     at a RecursionError the whole file gets a second try, with a larger stack.
     """
-    wanted = applicable(rules, source.data)
+    wanted = applicable(rules, source.data, partial(_neighbours, source))
     if not _deep(source.data):
         try:
             return _analyse(source, wanted)
@@ -46,16 +47,42 @@ def analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     return _with_large_stack(lambda: _nested(source, wanted))
 
 
-def applicable(rules: Iterable[Rule], data: bytes) -> list[Rule]:
-    """The rules whose pitfall can be in a file: its bytes hold one word of each of their sets."""
+# A file that leaves the work to others still names what they work on.
+_SUBJECTS = (b"torch", b"model", b"loss", b"optim", b"train")
+
+
+def applicable(rules: Iterable[Rule], data: bytes, neighbours: Callable[[], list[bytes]] = list) -> list[Rule]:
+    """The rules whose pitfall can be in a file: its bytes hold one word of each of their sets.
+
+    What a file calls may stand in the files that it imports: `neighbours` gives their bytes.
+    """
     seen: dict[str, bool] = {}  # rules share words, and each costs a pass over the bytes
+    texts = [data]
 
     def holds(word: str) -> bool:
         if word not in seen:
-            seen[word] = word.encode() in data
+            seen[word] = any(word.encode() in text for text in texts)
         return seen[word]
 
-    return [rule for rule in rules if all(any(map(holds, words)) for words in rule.words)]
+    def wanted(rule: Rule) -> bool:
+        return all(any(map(holds, words)) for words in rule.words)
+
+    found = [rule for rule in rules if wanted(rule)]
+    if b"import" in data and any(word in data for word in _SUBJECTS):
+        texts.extend(neighbours())
+        if len(texts) > 1:
+            seen.clear()
+            found = [rule for rule in rules if wanted(rule)]
+    return found
+
+
+def _neighbours(source: Source) -> list[bytes]:
+    """The bytes of the project's files that a file imports from; those that cannot be read left out."""
+    found: list[bytes] = []
+    for file in imports.leans_on(source.filename, source.data):
+        with contextlib.suppress(OSError):
+            found.append(Path(file).read_bytes())
+    return found
 
 
 def _analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
@@ -71,7 +98,7 @@ def _analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
         return [builtin.file_error(error.code, message, source.filename, row, column)]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
     """Keeps Python's garbage collector off meanwhile."""
     enabled = gc.isenabled()
@@ -83,7 +110,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _guarded(what: str, source: Source, crashes: list[Diagnostic]) -> Iterator[None]:
     """Turns a crash of `what` into a finding: a bug in one part must not hide what the others find."""
     try:

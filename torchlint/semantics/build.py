@@ -10,8 +10,10 @@ from torchlint.facts import (
     ClassInfo,
     Derives,
     Frame,
+    Function,
     FunctionInfo,
     Grad,
+    Imported,
     Instance,
     Join,
     Made,
@@ -22,6 +24,7 @@ from torchlint.facts import (
     Unknown,
     Value,
 )
+from torchlint.imports import absolute
 from torchlint.semantics import project, vocabulary
 from torchlint.semantics.functions import bind_unknown, decoration, run, self_of
 from torchlint.semantics.machine import Activation, Machine
@@ -154,7 +157,7 @@ def build(source: Source) -> FileFacts:
     tree = source.tree
     found = outline(tree)
     frame = Frame(None)
-    module = Activation(frame=frame, info=None, file=project.absolute(source.filename))
+    module = Activation(frame=frame, info=None, file=absolute(source.filename))
     entry = Join(Site(None, None, None), frame, label="start")
     root = Root(entry, frame, [entry])
     m = Machine(tree=tree, outline=found, module=module, active=module, root=root, tail=[entry])
@@ -205,7 +208,7 @@ def relevant(
     Of another file (`abroad`) only what acts on models and optimizers or makes them, as far as the words tell.
     """
     wanted = {*(_DEEDS if abroad else _ACTIONS), *(c.name for c in classes.values())}
-    wanted.update(name for name in imported if not abroad or (name[:1].isupper() and not name.isupper()))
+    wanted.update(name for name in imported if not abroad or not name.isupper())
     relevant: set[FunctionInfo] = set()
     rest = list(functions.values())
     grown = True
@@ -236,6 +239,8 @@ def _worth_following(m: Machine) -> list[FunctionInfo]:
         if info.outer is not None or info not in m.relevant:
             continue
         words = _reach(info, by_name)
+        if words & _GIVEN:
+            words |= _abroad(m, words)
         if losses and info.owner is not None and words & _CRITERIA:  # the criterion is an attribute
             found.append(info)
             continue
@@ -249,6 +254,25 @@ def _worth_following(m: Machine) -> list[FunctionInfo]:
         if info.discards or makes or any(all(words & needed for needed in subject) for subject in _SUBJECTS):
             found.append(info)
     return found
+
+
+# What a function hands to those of other files that act on it.
+_GIVEN = frozenset({"model", "net", "optimizer", "optim", "opt"})
+
+
+def _abroad(m: Machine, words: frozenset[str]) -> frozenset[str]:
+    """The words of the functions of other files that `words` name."""
+    found: set[str] = set()
+    for name in sorted(words & m.module.locals.keys()):
+        value = m.module.locals[name]
+        one = m.imported_value(value) if isinstance(value, Imported) else None
+        if isinstance(one, Function) and one.info is not None:
+            found |= one.info.words
+        elif isinstance(one, Imported) and (other := project.read(m, one.file)) is not None:
+            for info in other.functions:
+                if info.name in words:
+                    found |= info.words
+    return frozenset(found)
 
 
 def _reach(info: FunctionInfo, by_name: dict[str, list[FunctionInfo]]) -> frozenset[str]:

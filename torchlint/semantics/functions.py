@@ -150,7 +150,9 @@ def enter(
     if function.receiver is not None and not decoration(m, info).is_static:
         arguments = [function.receiver, *arguments]
         given.append(function.receiver)
-    if info.file and ((info not in m.relevant and isinstance(info.node, cst.FunctionDef)) or m.far):
+    # Another file's function is followed for what it does; where only its value is asked for, whatever it does.
+    acting = info in m.relevant or bool(m.quiet) or not isinstance(info.node, cst.FunctionDef)
+    if info.file and (m.far or not acting):
         m.unknown_call(node, info.name, [*given, *m.free_values(function)])
         return Unknown(origin="call", graph=graphs_of(given), holds=any(matters(a) for a in given))
     if info not in m.relevant and isinstance(info.node, cst.FunctionDef) and not _acts(m, function, given):

@@ -297,6 +297,8 @@ class Machine:
             if found is not None:
                 if type(found) is Imported:
                     found = self.imported_value(found)
+                elif type(found) is Choice and any(type(one) is Imported for one in found.alternatives):
+                    found = choice([self.imported_value(o) if type(o) is Imported else o for o in found.options()])
                 return self.promoted.get(found, found) if self.promoted else found
             last, activation = activation, activation.outer
         if last.file in self.others or last.stars:

@@ -7,7 +7,7 @@ from typing import Any
 
 import libcst as cst
 
-from torchlint.facts import Api, Class, ClassInfo, Derives
+from torchlint.facts import Api, Class, ClassInfo, Derives, only
 from torchlint.semantics import vocabulary
 from torchlint.semantics.machine import Machine
 
@@ -70,8 +70,12 @@ def _base(m: Machine, node: Any, info: ClassInfo) -> ClassInfo | str:
                 return path if name == "Module" or vocabulary.is_module_api(path) else name
             return name if found is None else f"?.{name}"
         case cst.Attribute():
+            from torchlint.semantics.expressions import ev
             from torchlint.semantics.functions import dotted
 
+            known = only(ev(m, node))
+            if isinstance(known, Class) and known.info is not None and known.info is not info:
+                return known.info
             return dotted(m, node) or "?"
     return "?"
 

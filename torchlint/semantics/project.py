@@ -8,16 +8,15 @@ bodies. Only files of the project itself are read, never installed packages, and
 from __future__ import annotations
 
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import libcst as cst
 
 from torchlint.facts import Choice, Frame, FunctionInfo, Imported, Unknown, Value
+from torchlint.imports import KNOWN_ROOTS, absolute, below, find, is_file
 from torchlint.semantics.machine import Activation, Machine, choice
 from torchlint.semantics.walk import Outline, outline
 from torchlint.source import Source, SourceError
@@ -26,15 +25,8 @@ FILES_LIMIT = 40  # other files that are read for one file,
 BYTES_LIMIT = 1_000_000  # and their bytes together
 LARGEST = 300_000  # bytes of one of them: larger ones are data
 KEPT = 2_000_000  # bytes of source whose trees are kept for the next file
-LEVELS = 8  # folders above a file in which its project may begin
-_MARKERS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "environment.yml")
-# What these are is known better than their code would tell, also inside their own repositories.
-_KNOWN_ROOTS = sys.stdlib_module_names | {
-    "torch", "torchvision", "torchaudio", "torchtext", "numpy", "scipy", "pandas", "PIL", "cv2", "matplotlib", "tqdm",
-    "sklearn", "pytest", "yaml", "transformers", "lightning", "pytorch_lightning", "accelerate", "deepspeed", "ignite",
-    "torchmetrics", "wandb", "einops", "fairscale", "apex", "tensorboardX",
-}  # fmt: skip
 # A file without one of these neither defines models nor does anything to them.
+_SMALL = 5_000
 _TELLING = (b"torch", b"backward", b"zero_grad", b"eval(", b"optim", b"nn.", b"step(")
 
 
@@ -45,6 +37,7 @@ class Other:
     source: Source
     activation: Activation  # its module level; names are bound in it when they are asked for
     bindings: dict[str, list[Any]]  # the statements that bind each name
+    functions: list[FunctionInfo]
 
 
 # ------------------------------------------------------------------------------------------------------- where it leads
@@ -63,77 +56,6 @@ def imported(m: Machine, dotted: str) -> Imported | None:
         return None
     file, names = place
     return Imported(name=dotted.lstrip("."), path=dotted, file=file, names=names)
-
-
-def find(here: str, dotted: str) -> tuple[str, tuple[str, ...]] | None:
-    """The file or package folder that a dotted name leads to from the file `here`, and the names to look up in it."""
-    name = dotted.lstrip(".")
-    level = len(dotted) - len(name)
-    parts = tuple(part for part in name.split(".") if part)
-    if level == 0:
-        if not parts or parts[0] in _KNOWN_ROOTS:
-            return None
-        starts: Iterable[str] = _starts(os.path.dirname(here))
-    else:
-        folder = os.path.dirname(here)
-        for _ in range(level - 1):
-            folder = os.path.dirname(folder)
-        starts = (folder,)
-    for start in starts:
-        found = _descend(start, parts)
-        if found is not None:
-            return found
-    return None
-
-
-def _descend(folder: str, parts: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
-    """Follows `parts` down from a folder as far as they are packages and modules; None when the first is none."""
-    for at, part in enumerate(parts):
-        inside = os.path.join(folder, part)
-        if _is_file(f"{inside}.py") and not _is_file(os.path.join(inside, "__init__.py")):
-            return f"{inside}.py", parts[at + 1 :]
-        if not _is_folder(inside):
-            return (folder, parts[at:]) if at or not parts else None
-        folder = inside
-    return folder, ()
-
-
-@lru_cache(maxsize=4096)
-def _starts(folder: str) -> tuple[str, ...]:
-    """The folders in which an absolute import can begin: from the file's own up to where its project begins."""
-    found = [folder]
-    for _ in range(LEVELS):
-        if any(os.path.exists(os.path.join(found[-1], marker)) for marker in _MARKERS):
-            break
-        above = os.path.dirname(found[-1])
-        if above == found[-1]:
-            break
-        found.append(above)
-    else:
-        del found[4:]
-    return (*found, os.path.join(found[-1], "src"))
-
-
-@lru_cache(maxsize=65536)
-def _is_file(path: str) -> bool:
-    return os.path.isfile(path)
-
-
-@lru_cache(maxsize=65536)
-def _is_folder(path: str) -> bool:
-    return os.path.isdir(path)
-
-
-def absolute(filename: str) -> str:
-    """The path by which a file is known here; links stay what they are."""
-    return os.path.abspath(filename)
-
-
-def forget() -> None:
-    """Looks at the file system afresh: a long-running process says so when files may have come or gone."""
-    _starts.cache_clear()
-    _is_file.cache_clear()
-    _is_folder.cache_clear()
 
 
 # --------------------------------------------------------------------------------------------------------- what it is
@@ -160,15 +82,15 @@ def member(m: Machine, file: str, name: str) -> Value | None:
     """`name` in a file or package folder: what the file binds, or a module of the package."""
     if not file.endswith(".py"):
         init = os.path.join(file, "__init__.py")
-        if _is_file(init):
+        if is_file(init):
             other = read(m, init)
             found = lookup(m, other, name) if other is not None else None
             if found is not None:
                 return found
-        below = _descend(file, (name,))
-        if below is None or below[1]:
+        inside = below(file, (name,))
+        if inside is None or inside[1]:
             return None
-        return Imported(name=name, path=name, file=below[0])
+        return Imported(name=name, path=name, file=inside[0])
     other = read(m, file)
     return lookup(m, other, name) if other is not None else None
 
@@ -233,7 +155,7 @@ def read(m: Machine, file: str) -> Other | None:
         return None
     source = _source(file)
     m.consulted[file] = source.data if source is not None else None
-    if source is None or len(source.data) > LARGEST or not any(word in source.data for word in _TELLING):
+    if source is None or len(source.data) > LARGEST or not _tells(source.data):
         return None
     if sum(len(other.source.data) for other in m.others.values() if other is not None) > BYTES_LIMIT:
         return None
@@ -242,7 +164,9 @@ def read(m: Machine, file: str) -> Other | None:
     except SourceError:
         return None  # said when that file itself is checked
     found = known.outline.copied(file)
-    other = Other(source, Activation(frame=Frame(None), info=None, file=file), known.bindings)
+    other = Other(
+        source, Activation(frame=Frame(None), info=None, file=file), known.bindings, [*found.functions.values()]
+    )
     other.activation.stars.extend(known.stars)
     m.others[file] = other
     m.functions.update(found.functions)
@@ -251,6 +175,11 @@ def read(m: Machine, file: str) -> Other | None:
     m.outline.changing |= found.changing
     m.relevant |= {found.functions[id(info.node)] for info in known.relevant}
     return other
+
+
+def _tells(data: bytes) -> bool:
+    """Whether a file can matter: it names what models are made of, or is small enough to pass on what others define."""
+    return len(data) < _SMALL or any(word in data for word in _TELLING)
 
 
 @dataclass(slots=True, eq=False)
@@ -317,11 +246,11 @@ def names_of(body: Iterable[Any]) -> list[str]:
                 root: Any = module
                 while isinstance(root, cst.Attribute):
                     root = root.value
-                if not relative and isinstance(root, cst.Name) and root.value in _KNOWN_ROOTS:
+                if not relative and isinstance(root, cst.Name) and root.value in KNOWN_ROOTS:
                     continue
                 found.extend(_names(statement))
             case cst.Import():
-                found.extend(name for name in _names(statement) if name not in _KNOWN_ROOTS)
+                found.extend(name for name in _names(statement) if name not in KNOWN_ROOTS)
     return found
 
 
