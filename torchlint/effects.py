@@ -12,6 +12,7 @@ from torchlint.facts import (
     Backward,
     Choice,
     Collection,
+    Cut,
     Event,
     Evidence,
     Forward,
@@ -556,3 +557,21 @@ def trainable_after(state: str, event: Event, held: Value, loops: dict[Loop, Req
         case UnknownCall():
             return "unknown" if event.touches(held) or any(a.reached_from([held]) for a in event.arguments) else state
     return state
+
+
+def without_gradients(loss: Value | None) -> Cut | None:
+    """Why a loss certainly has no graph: on every path it was computed where gradients are switched off."""
+    found: Cut | None = None
+    for one in loss.options() if loss is not None else ():
+        if not isinstance(one, (Tensor, Unknown)) or one.graph or one.cut is None or one.cut.how != "no_grad":
+            return None
+        of = one.cut.of
+        if isinstance(of, Module) and of.cls is not None and of.cls.words & {"enable_grad", "set_grad_enabled"}:
+            return None
+        found = found or one.cut
+    return found
+
+
+def asked_for_gradient(root: Root, loss: Value | None) -> bool:
+    """True when the program makes a leaf of a loss itself: `loss.requires_grad_()`."""
+    return any(event.target is not None and may_be_same(event.target, loss) for event in root.of(GradientUsed))

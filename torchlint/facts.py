@@ -65,6 +65,8 @@ class Cut:
     how: str  # the method, function or attribute: "item", "detach", "data", "argmax", "torch.tensor", "=="
     graph: frozenset[Value]  # what a backward pass would have reached
     of: Value  # the value that still had it
+    switched: Site | None = None  # for "no_grad": where gradients were switched off
+    by: str = ""  # and by what: "with", "decorator" or "statement"
 
 
 @dataclass(slots=True, eq=False)

@@ -333,6 +333,13 @@ class ModeSet(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class GradSwitched(Event):
+    """`torch.set_grad_enabled(...)` as a statement: it holds from here on."""
+
+    enabled: bool
+
+
+@dataclass(slots=True, frozen=True)
 class Moved(Event):
     """A tensor was converted: `.to(...)`, `.cuda()`, `.half()`, ..."""
 

@@ -1234,6 +1234,12 @@ class Recorder:
             self.emit(events.Computed, user_place(caller), method=method, discarded=discarded, differs=differs)
         return result
 
+    def _switch(self, original: Any, manager: Any, mode: bool) -> None:
+        original(manager, mode)
+        caller = sys._getframe(2)
+        if is_users(caller.f_code.co_filename) and discards(caller) and threading.get_ident() == self._thread:
+            self.emit(events.GradSwitched, user_place(caller), enabled=bool(mode))
+
     def _pretended_error(self, message: str) -> None:
         """The pretended accelerator refuses something; inside a module the failing call tells of it."""
         if not self._elsewhere():
@@ -1483,6 +1489,7 @@ class Recorder:
                     for owner in (torch.nn.utils, torch.nn.utils.clip_grad)
                     for name in ("clip_grad_norm_", "clip_grad_value_")
                 ),
+                (torch.set_grad_enabled, "__init__", self._switch),
                 (torch, "save", self._save),
                 (torch, "load", self._read_file),
                 (nn.Module, "state_dict", self._state_dict),

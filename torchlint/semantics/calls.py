@@ -329,7 +329,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
     graph |= frozenset(module.options())
     cut: Cut | None = None
     if m.grad is Grad.OFF:
-        cut = Cut(m.site(node), "no_grad", graph, one or module)
+        cut = Cut(m.site(node), "no_grad", graph, one or module, *m.off)
         graph = frozenset()
     device = module_device(m, one) if isinstance(one, Module) and not _places_inputs(one) else None
     met = {d.kind for d in (device, *map(device_of, inputs)) if d is not None}
@@ -1956,7 +1956,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             switched = (Grad.ON if flag.value else Grad.OFF) if isinstance(flag, Literal) else Grad.UNKNOWN
             if discarded:
                 m.emit(GradSwitched(*m.at(node), mode=switched))
-                m.grad = switched
+                m.grad, m.off = switched, (m.site(node), "statement")
             return GradContext(mode=switched)
         case "torch.nn.Parameter" | "torch.nn.UninitializedParameter" | "torch.nn.Buffer":
             return _parameter(m, node, arguments, path != "torch.nn.Buffer")

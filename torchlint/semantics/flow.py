@@ -949,12 +949,15 @@ def _clean_up(m: Machine, marks: _Marks, names: dict[str, Value], action: Callab
     if not _left(m, marks) or m.exhausted:
         return
     end, grad = (m.active.locals, m.heap, m.tail), m.grad
+    grads = [grad] if m.tail else []
 
     def leave(ways: list[State]) -> State:
         m.active.locals = {}
         m.merge(ways)
         m.active.locals = dict(names)
+        m.grad = grad
         action()
+        grads.append(m.grad)
         return m.active.locals, m.heap, m.tail
 
     returns = m.active.returns[marks[0] :]
@@ -969,7 +972,8 @@ def _clean_up(m: Machine, marks: _Marks, names: dict[str, Value], action: Callab
             if ways:
                 names = join_maps([way[0] for way in ways])
                 kind[mark:] = [state] if (state := leave(ways))[2] else []
-    (m.active.locals, m.heap, m.tail), m.grad = end, grad
+    m.active.locals, m.heap, m.tail = end
+    m.grad = grads[0] if all(one is grads[0] for one in grads) else Grad.UNKNOWN
 
 
 def _with(m: Machine, node: cst.With) -> None:
@@ -1003,7 +1007,7 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
             _run_context_manager(m, manager, expression, inside)
             return
     value = ev(m, expression)
-    saved, default, autocast = m.grad, m.default_device, m.autocast
+    saved, default, autocast, off = m.grad, m.default_device, m.autocast, m.off
     one = only(value)
     if isinstance(one, Autocast):
         m.autocast = one
@@ -1013,7 +1017,7 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
     if isinstance(one, Device):
         m.default_device = one
     if isinstance(one, GradContext):
-        m.grad = one.mode or Grad.UNKNOWN
+        m.grad, m.off = one.mode or Grad.UNKNOWN, (m.site(expression), "with")
     elif possibly(value, GradContext):
         m.grad = Grad.UNKNOWN
     elif isinstance(one, (Unknown, Instance)):
@@ -1025,7 +1029,7 @@ def _with_items(m: Machine, node: cst.With, items: list[cst.WithItem]) -> None:
     _with_items(m, node, rest)
     if isinstance(one, (Unknown, Instance)) and (matters(one) or _left(m, marks)):
         _clean_up(m, marks, m.active.locals, lambda: _leave(m, one, expression))
-    m.grad, m.default_device, m.autocast = saved, default, autocast
+    m.grad, m.default_device, m.autocast, m.off = saved, default, autocast, off
 
 
 def _entered(m: Machine, manager: Unknown | Instance, node: Any) -> Value:

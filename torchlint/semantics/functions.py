@@ -204,12 +204,12 @@ def run(m: Machine, activation: Activation, prepare: Callable[[], None], look: D
     info = activation.info
     assert info is not None
     saved = (m.active, m.runs, m.statement, m.suite)
-    grad, before = m.grad, m.tail
+    grad, off, before = m.grad, m.off, m.tail
     m.active, m.runs = activation, []
     try:
         prepare()
         if look.grad is not None:
-            m.grad = look.grad
+            m.grad, m.off = look.grad, (info.head, "decorator")
         elif look.opaque and m.grad is not Grad.OFF:
             m.grad = Grad.UNKNOWN
         if isinstance(info.node, cst.Lambda):
@@ -222,7 +222,7 @@ def run(m: Machine, activation: Activation, prepare: Callable[[], None], look: D
     finally:
         m.active, m.runs, m.statement, m.suite = saved
         if look.grad is not None or look.opaque:
-            m.grad = grad  # without a decorator, what `torch.set_grad_enabled` has switched stays so
+            m.grad, m.off = grad, off  # without a decorator, what `torch.set_grad_enabled` has switched stays so
     ends = [end for end in activation.returns if end[2]]
     if activation.yields and not ends:  # a generator that never ends: whoever made it goes on
         m.tail = before

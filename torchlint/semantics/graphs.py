@@ -17,7 +17,7 @@ def cut_at(m: Machine, node: Any, how: str, *operands: Value) -> Cut | None:
     for one in operands:
         graph = graph_of(one)
         if graph:
-            return Cut(m.site(node), how, graph, one)
+            return Cut(m.site(node), how, graph, one, *(m.off if how == "no_grad" else ()))
     return inherited_cut(list(operands))
 
 

@@ -141,6 +141,7 @@ class Machine:
     quiet: int = 0
     choosing: int = 0  # how many calls are followed for each of the things that they may call
     one_round: bool = False
+    off: tuple[Site | None, str] = (None, "")  # where gradients were switched off, and by what
     tries: int = 0  # how many `try` statements would catch an error here
     mode_tests: int = 0  # how many tests of `training` decide whether the program gets here
     expects_error: bool = False  # inside `with pytest.raises(...)` and its like
