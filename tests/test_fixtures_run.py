@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,9 @@ pytestmark = [
 ]
 
 RULES = registry.by_name()
-ACCELERATED = {"device-mismatch", "tensor-without-device", "tensor-move-discarded"}
+ACCELERATED = {
+    name for name, rule in RULES.items() if getattr(sys.modules[rule.check.__module__], "accelerator", False)
+}
 # Packages that some fixtures import and no test installs: these programs are read, not run.
 ABSENT = {"accelerate", "deepspeed", "lightning", "mymodels", "mytraining", "tqdm", "transformers"}
 # Right, although a probe measures what would be harm elsewhere: here it is what the author wants.

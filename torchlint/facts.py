@@ -888,6 +888,7 @@ class Moved(Event):
     device: Device | None = None
     before: Device | None = None  # where it was, None: unknown
     kept: str | None = None  # the name its result is assigned to, "" for a statement of its own, None for all else
+    spelling: str = ""  # how a module is written here
 
 
 @dataclass(slots=True, eq=False)

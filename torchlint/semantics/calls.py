@@ -637,6 +637,7 @@ def _module_method(
                 Moved(
                     *m.at(node),
                     target=receiver,
+                    spelling=_receiver_spelling(node),
                     device=device if isinstance(device, Device) else None,
                     before=module_device(m, inside) if isinstance(inside, Module) else None,
                     kept=_kept(m, node, discarded),
