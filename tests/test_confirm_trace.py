@@ -522,3 +522,10 @@ def test_losses_can_be_scripted_while_they_are_traced() -> None:
     made: list[Any] = []
     traced(lambda: made.append(torch.jit.script(nn.CrossEntropyLoss())))
     assert made[0](scores, target) == nn.functional.cross_entropy(scores, target)
+
+
+@pytest.mark.parametrize(("start", "expected"), [(0, 2), (1, 1)])
+def test_samples_that_lie_behind_each_other_in_one_vector_are_counted(start: int, expected: int) -> None:
+    net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(start), nn.Linear(9 if start else 18, 3))
+    (applied,) = traced(lambda: net(torch.randn(2, 1, 3, 3))).of(events.LinearApplied)
+    assert applied.merged == expected and applied.dimensions == start + 1

@@ -247,6 +247,7 @@ class Unknown(Value):
     holds: bool = False  # was handed a model or an optimizer, or one was taken from it: may act on it
     scaler: Value | None = None  # a loss that this GradScaler has scaled
     made: Made | None = field(default=None, repr=False)  # as a tensor's
+    flat: Site | None = None  # as a tensor's
     source: str = ""  # whence its content comes, where that is not the program: "the command line", "a download", ...
     operands: tuple[Value, ...] = field(default=(), repr=False)  # what it was computed from
     cut: Cut | None = None
@@ -491,6 +492,7 @@ class Tensor(Value):
     tracked: bool | None = None  # requires_grad as it was made; None: unknown
     data: Site | None = None  # what an nn.Parameter was made from
     made: Made | None = field(default=None, repr=False)  # what it certainly is the result of
+    flat: Site | None = None  # the call that made one dimension of all, where nothing has given it others since
     leaf: bool = False  # certainly a leaf that requires grad
     operands: tuple[Value, ...] = field(default=(), repr=False)  # what it was computed from
     cut: Cut | None = None  # where the graph ended that what it was computed from had

@@ -242,6 +242,14 @@ class LossComputed(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class LinearApplied(Event):
+    """A linear layer was applied within a module. The first calls with each weight only."""
+
+    dimensions: int  # of its input
+    merged: int  # samples that lie behind each other in it; 1 where they are apart
+
+
+@dataclass(slots=True, frozen=True)
 class Normalised(Event):
     """A softmax was computed. Where it was not told the dimension torch chose one by their number, and warned."""
 

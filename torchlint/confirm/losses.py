@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ FUNCTIONS = (
 )
 SOFTMAXES = ("softmax", "log_softmax", "softmin")
 CALLS_PER_LINE = 6
+CALLS_PER_WEIGHT = 2
 LARGEST = 10_000_000  # elements that are looked through
 # Nodes of the graph that leave the numbers as they are.
 _RESHAPING = frozenset(
@@ -67,3 +69,35 @@ def _node(node: Any) -> str:
             return name
         node = node.next_functions[0][0]
     return ""
+
+
+def merged(vector: torch.Tensor, inputs: Iterator[torch.Tensor]) -> int:
+    """How many samples a vector was made of by reshaping, where `inputs` are what the outermost module was given.
+
+    1 where it is no such vector, or where that cannot be told: only pictures have so many dimensions that one must be
+    the batch.
+    """
+    if vector.dim() != 1:
+        return 1
+    batch = next((one for one in inputs if one.dim() > 3 and one.shape[0] > 1), None)
+    if batch is None:
+        return 1
+    base: Any = vector._base  # what it is a view of, where autograd records nothing
+    sizes = tuple(base.shape) if base is not None and base.numel() == vector.numel() else _sizes(vector.grad_fn)
+    return int(batch.shape[0]) if sizes[:1] == (batch.shape[0],) else 1
+
+
+_ELEMENTWISE = frozenset({"Relu", "Tanh", "Sigmoid", "Gelu", "Silu", "Elu", "LeakyRelu", "NativeDropout", "Mul"})
+
+
+def _sizes(node: Any) -> tuple[int, ...]:
+    """The shape that a vector had before it was made one; empty where autograd does not know."""
+    while node is not None:
+        sizes = getattr(node, "_saved_self_sym_sizes", None)
+        if sizes is not None:
+            return tuple(int(one) for one in sizes)
+        name = str(node.name()).rpartition(":")[2].partition("Backward")[0]
+        if name not in _ELEMENTWISE or not node.next_functions:
+            return ()
+        node = node.next_functions[0][0]
+    return ()

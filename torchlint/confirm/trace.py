@@ -42,7 +42,7 @@ from torchlint.confirm.frames import discards, initialises_later, innermost_user
 from torchlint.confirm.kept import Kept
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
-from torchlint.confirm.losses import CALLS_PER_LINE, FUNCTIONS, SOFTMAXES, measure
+from torchlint.confirm.losses import CALLS_PER_LINE, CALLS_PER_WEIGHT, FUNCTIONS, SOFTMAXES, measure, merged
 from torchlint.confirm.norms import Clip, clipped, mean_nodes, norm_of
 from torchlint.confirm.parallel import Listeners, is_sharded
 from torchlint.confirm.pretend import PretendedAccelerator
@@ -112,6 +112,11 @@ T = TypeVar("T")
 
 _INTERNALS = frozenset({"_parameters", "_buffers", "_modules", "_backward_hooks", "_backward_pre_hooks"})
 _INTERNALS |= {"_forward_hooks", "_forward_pre_hooks"}
+
+# What compiles with TorchScript, as deep down as torch lets it be found: a program may hold `torch.jit.script` itself.
+_SCRIPTING: tuple[Any, str] = (
+    (torch.jit._script, "_script_impl") if hasattr(torch.jit._script, "_script_impl") else (torch.jit, "script")
+)
 
 
 class EnoughSteps(BaseException):
@@ -222,6 +227,8 @@ class Recorder:
         self._missed = 0
         self._numbers = 0
         self._busy = False  # in a module, a backward pass, or the trace's own work: what happens inside is not an event
+        self._inside: tuple[Any, ...] | None = None  # what the outermost module that runs was given
+        self._weights: dict[int, int] = {}  # linear layers that were looked at, by the id of their weight
         self._own = 0  # in the trace's own work alone
         self._losses: dict[tuple[str, str, int], int] = {}
         self._identities: dict[int, tuple[weakref.ref[Any], int]] = {}
@@ -614,7 +621,9 @@ class Recorder:
             if self._pretended is None:
                 self._safely(self._kept_tensors.look, module, place, args, kwargs)
             self._safely(self._strays.begin, module)
+            self._inside = args, kwargs
             output = original(module, *args, **kwargs)
+            self._inside = None
             self._safely(self._strays.end, module, place)
             self._safely(self._forward, module, place, args, kwargs, output, twin)
             return output
@@ -622,7 +631,7 @@ class Recorder:
             self._safely(self._failed, module, place, args, kwargs, error)
             raise
         finally:
-            self._busy, self._strays.ran = False, None
+            self._busy, self._inside, self._strays.ran = False, None, None
 
     def _known(self, module: nn.Module, place: Place) -> bool:
         key = (type(module), place, torch.is_grad_enabled(), module.training)
@@ -937,6 +946,19 @@ class Recorder:
         self.emit(events.LossComputed, place, loss=name, value=self._safely(_number, result), **measured)
         return result
 
+    def _linear(self, original: Any, value: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self._resting and self._inside is not None and not self._own and threading.get_ident() == self._thread:
+            count = self._weights.get(id(weight), 0)
+            if count < CALLS_PER_WEIGHT:
+                self._weights[id(weight)] = count + 1
+                self._safely(self._applied, value)
+        return original(value, weight, *args, **kwargs)
+
+    def _applied(self, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            samples = merged(value, tensors(self._inside))
+            self.emit(events.LinearApplied, user_place(), dimensions=value.dim(), merged=samples)
+
     def _softmax(self, name: str, original: Any, *args: Any, **kwargs: Any) -> Any:
         dim = args[1] if len(args) > 1 else kwargs.get("dim")
         if dim is None and len(args) <= 2:  # torch points its warning at the caller, two frames further up
@@ -956,7 +978,7 @@ class Recorder:
     def _script(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """TorchScript reads the source of what it finds: it must find torch's own functions."""
         with contextlib.ExitStack() as redo:
-            for name, hook in [(name, getattr(functional, name)) for name in (*FUNCTIONS, *SOFTMAXES)]:
+            for name, hook in [(name, getattr(functional, name)) for name in (*FUNCTIONS, *SOFTMAXES, "linear")]:
                 setattr(functional, name, inspect.unwrap(hook))
                 redo.callback(setattr, functional, name, hook)
             return original(*args, **kwargs)
@@ -1506,7 +1528,8 @@ class Recorder:
                 *((torch.Tensor, name, functools.partial(self._compute, name)) for name in COMPUTATIONS),
                 *((functional, name, functools.partial(self._loss_function, name)) for name in FUNCTIONS),
                 *((functional, name, functools.partial(self._softmax, name)) for name in SOFTMAXES),
-                (torch.jit, "script", self._script),
+                (functional, "linear", self._linear),
+                (*_SCRIPTING, self._script),
             ):
                 undo.callback(_patch(owner, name, hook))
             for owner, name in (

@@ -94,7 +94,15 @@ from torchlint.semantics.machine import (
     unplace,
 )
 from torchlint.semantics.slips import checked, flags_given, handed_on
-from torchlint.semantics.tails import kept, made_by_function, made_by_method, made_by_module, tell_loss
+from torchlint.semantics.tails import (
+    flattened,
+    flattened_by_module,
+    kept,
+    made_by_function,
+    made_by_method,
+    made_by_module,
+    tell_loss,
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -340,6 +348,7 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
         device=device if len(met) == 1 else None,  # where devices differ the call itself is the mistake
         certain=isinstance(one, Module) and bool(one.api),
         made=made_by_module(m, node, module, arguments),
+        flat=flattened_by_module(m, node, one, arguments),
         operands=tuple(inputs),
         cut=cut,
     )
@@ -1038,6 +1047,7 @@ def _tensor_method(
         return combined
     result = _like(m, node, receiver, name)
     result.made = made_by_method(m, node, receiver, name)
+    result.flat = flattened(m, node, name, receiver, arguments.positional, arguments.keywords)
     result.name = ""
     result.certain = name not in _SEVERAL_RESULTS
     given = arguments.all()
@@ -1331,6 +1341,7 @@ def _unknown_method(
             made=made,
             operands=(receiver,),
             cut=receiver.cut,
+            flat=flattened(m, node, name, receiver, arguments.positional, arguments.keywords),
         )
     if isinstance(receiver, Unknown) and name in ("softmax", "log_softmax", "sigmoid") and _dimensions_only(arguments):
         made = made_by_method(m, node, receiver, name)
@@ -2114,6 +2125,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             certain=last in _ONE_TENSOR
             or (first is not None and isinstance(only(first), Tensor) and last not in _SEVERAL_RESULTS),
             made=made_by_function(m, node, last, arguments),
+            flat=flattened(m, node, last, first, arguments.positional[1:], arguments.keywords),
         )
     if words.harmless(path):
         return Unknown(

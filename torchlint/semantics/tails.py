@@ -16,6 +16,7 @@ from torchlint.facts import (
     Collection,
     Function,
     FunctionInfo,
+    Literal,
     Loss,
     Made,
     Mapping,
@@ -108,6 +109,42 @@ def made_by_module(m: Machine, node: cst.Call, module: Value, arguments: Argumen
         state=dict(m.heap),
         bare=True,
     )
+
+
+def flattened(
+    m: Machine, node: cst.Call, name: str, of: Value | None, given: list[Value], keywords: dict[str, Value]
+) -> Site | None:
+    """The call that made one dimension of all those of `of`: this one, or one before it that its result still shows."""
+    one = only(of)
+    if name in words.ELEMENTWISE:
+        return one.flat if isinstance(one, (Tensor, Unknown)) else None
+    if isinstance(one, Tensor) and one.rank in (0, 1):
+        return None
+    constants = [value.value if isinstance(value := only(v), Literal) else Ellipsis for v in given]
+    match name:
+        case "flatten" if not keywords and constants in ([], [0], [0, -1]):
+            return m.site(node)
+        case "ravel" if not keywords and not given:
+            return m.site(node)
+        case "view" | "reshape" if not keywords:
+            shape = only(given[0]) if len(given) == 1 else None
+            if isinstance(shape, Collection) and len(shape.items) == 1:
+                shape = only(shape.items[0])
+            return m.site(node) if isinstance(shape, Literal) and shape.value == -1 else None
+    return None
+
+
+def flattened_by_module(m: Machine, node: cst.Call, module: Value | None, arguments: Arguments) -> Site | None:
+    """The same of a layer."""
+    if not isinstance(module, Module) or not module.api or not arguments.positional:
+        return None
+    name = module.api.rpartition(".")[2]
+    if name == "Flatten":
+        start = only(module.keywords.get("start_dim", module.arguments[0] if module.arguments else None))
+        whole = isinstance(start, Literal) and start.value == 0 and len(module.arguments) + len(module.keywords) == 1
+        return m.site(node) if whole else None
+    one = only(arguments.positional[0])
+    return one.flat if name in words.ELEMENTWISE and isinstance(one, (Tensor, Unknown)) else None
 
 
 def _made(m: Machine, node: cst.Call, by: str, of: Value | None, operand: Any) -> Made | None:

@@ -333,6 +333,13 @@ RESHAPING = frozenset(
     reshape_as t clone
     """.split()
 )
+# Functions, methods and layers that compute each number by itself: the shape stays.
+ELEMENTWISE = frozenset(
+    """
+    relu relu6 leaky_relu elu selu celu gelu silu tanh sigmoid softplus dropout clamp abs exp log sqrt float half
+    double ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Tanh Sigmoid Softplus Dropout Identity
+    """.split()
+)
 KEEPING_LAYERS = frozenset({"Identity", "Flatten", "Unflatten"})
 # Functions that drop at random whenever they are not told otherwise.
 FUNCTIONAL_DROPOUTS = frozenset(
