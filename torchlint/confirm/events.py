@@ -284,6 +284,8 @@ class ZeroGrad(Event):
     target: int
     kind: str
     unused: bool = False  # it threw away gradients that no step has used
+    # Of an optimizer that has not stepped yet: its parameters are what they were when it first cleared.
+    still: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -267,6 +267,7 @@ class Recorder:
         self._excess: float | None = None
         self._blank = False
         self._weighed = 0
+        self._firsts: dict[int, list[torch.Tensor]] = {}  # a few numbers of the parameters of optimizers yet to step
         self._clips: dict[Place, Clip] = {}  # since the last step
         self._states: dict[int, _Kept] = {}  # by the id of their tensors
         self._states_by_storage: Storages[_Kept] = Storages()
@@ -915,8 +916,19 @@ class Recorder:
                 target=self._identity(target),
                 kind=type(target).__name__,
                 unused=bool(unused),
+                still=isinstance(target, torch.optim.Optimizer) and bool(self._safely(self._still, target)),
             )
         return result
+
+    def _still(self, optimizer: torch.optim.Optimizer) -> bool:
+        key = self._identity(optimizer)
+        if self._steps.get(key):
+            return False
+        now = [_sample(parameter) for parameter in _parameters(optimizer)]
+        first = self._firsts.setdefault(key, now)
+        return len(first) == len(now) and all(
+            a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, now, strict=True)
+        )
 
     def _throws_away(self, target: Any) -> bool:
         return self._ledger.unused(
@@ -1566,6 +1578,14 @@ def _patch(owner: Any, name: str, hook: Any) -> Callable[[], None]:
     if own:
         return lambda: setattr(owner, name, original)
     return lambda: delattr(owner, name)
+
+
+def _sample(parameter: torch.Tensor) -> torch.Tensor:
+    """A few numbers of a parameter."""
+    if parameter.layout is not torch.strided or isinstance(parameter, nn.UninitializedParameter):
+        return torch.zeros(0)
+    flat = parameter.detach().reshape(-1)
+    return flat[:: max(1, flat.numel() // 16)].to("cpu", copy=True)
 
 
 def _weight(found: list[float], gradients: Any) -> None:

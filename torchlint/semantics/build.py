@@ -55,7 +55,8 @@ _CRITERIA = frozenset("criterion loss_fn loss_fct loss_func loss_function criter
 # or in what it calls: the shapes that the events of some rule need.
 _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
     (frozenset({"DataLoader"}), frozenset({"sampler", "batch_sampler"})),
-    (frozenset({"backward", "manual_backward"}), frozenset({"step", "optimizer_step"})),
+    (frozenset({"backward", "manual_backward"}), frozenset({"step", "optimizer_step", "zero_grad"})),
+    (frozenset({"step"}), frozenset({"zero_grad"})),
     (frozenset({"eval", "no_grad", "inference_mode", "set_grad_enabled", "load_state_dict"}),),
     (frozenset({"save"}), frozenset({"torch", "th", "state_dict"})),
     (frozenset({"load"}), frozenset({"torch", "th"})),
