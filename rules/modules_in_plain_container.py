@@ -56,8 +56,8 @@ no fix: `nn.ModuleDict` takes only strings as keys.
 Quiet when a layer is also registered (as an attribute, by `add_module`, in an `nn.Sequential` or `ModuleList`),
 when the constructor freezes it or builds an optimizer over it, when a list holds exactly one module (the known
 way to keep one out of `parameters()` on purpose), and when the class or a base overrides `parameters()`, `to()`,
-`train()` and the like or calls them on the attribute. Not seen: a list that the caller made and passed in, and
-layers from a class of another file.
+`train()` and the like or calls them on the attribute. A list that a caller passes in is seen where the caller is in
+the same file and calls the module. Not seen: layers from a class of another file.
 
 ## Proof
 In a real run, the layers that a forward pass calls are compared with `model.modules()`. The pitfall shows
@@ -73,9 +73,23 @@ is in evaluation mode; healthy is none.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torchlint.facts import AttributeSet, ClassInfo, Collection, Mapping, Module, Root
+from torchlint.facts import (
+    AttributeSet,
+    ClassInfo,
+    Collection,
+    Forward,
+    Mapping,
+    Module,
+    Optimizer,
+    OptimizerBuilt,
+    Root,
+    Site,
+    Unknown,
+    Value,
+)
 from torchlint.registration import kept, own_books, registered, set_apart, users
 from torchlint.rule import Around, Facts, Finding, Fix, Group, Replace, Safety
 
@@ -95,27 +109,89 @@ def check(facts: Facts) -> Iterator[Finding]:
         if not root.complete or own_books(cls):
             continue
         for event in root.of(AttributeSet):
-            if event.owner is root.receiver and _lost(facts, cls, root, event):
-                kind = _kind(event)
-                yield Finding(
-                    event.site,
-                    f"the layers in the plain {kind} `{event.spelling or event.attribute}` are not part of "
-                    f"`{cls.name}`",
-                    "`parameters()` and `state_dict()` do not list them, so no optimizer trains them, and `eval()` and "
-                    "`.to()` do not reach them.",
-                    fix=_fix(facts, event),
-                )
+            if event.owner is not root.receiver:
+                continue
+            kind = _kind(event.value)
+            related: tuple[tuple[str, Site], ...] = ()
+            if not _lost(facts, cls, root, event):
+                given = _given(facts, cls, root, event)
+                if given is None:
+                    continue
+                kind, related = _kind(given.value), (("it is given here", given.site),)
+            yield Finding(
+                event.site,
+                f"the layers in the plain {kind} `{event.spelling or event.attribute}` are not part of `{cls.name}`",
+                "`parameters()` and `state_dict()` do not list them, so no optimizer trains them, and `eval()` and "
+                "`.to()` do not reach them.",
+                related=related,
+                fix=_fix(facts, event, kind),
+            )
 
 
-def _kind(event: AttributeSet) -> str:
-    found = next((o for o in event.value.options() if isinstance(o, (Collection, Mapping))), None)
+def _kind(value: Value) -> str:
+    found = next((o for o in value.options() if isinstance(o, (Collection, Mapping))), None)
     return found.kind if isinstance(found, Collection) else "dict"
+
+
+@dataclass(slots=True)
+class _Given:
+    """A list that a caller made and handed to the constructor."""
+
+    value: Value
+    site: Site
+
+
+def _given(facts: Facts, cls: ClassInfo, root: Root, event: AttributeSet) -> _Given | None:
+    """The list of layers that some caller in sight certainly hands to the constructor, which keeps it as it is."""
+    init, value = cls.methods["__init__"], event.value
+    if not isinstance(value, Unknown) or value.origin != "parameter" or value.name not in init.parameters:
+        return None
+    if event.registers or not any(users(cls, event.attribute)) or _used_by_hand(cls, event.attribute):
+        return None
+    position = init.parameters.index(value.name) - 1
+    for caller in facts.roots:
+        for call in caller.of(Forward):
+            for made in call.module.options():
+                if not isinstance(made, Module) or made.cls is not cls or made.site is None:
+                    continue
+                given = made.keywords.get(value.name)
+                if given is None and 0 <= position < len(made.arguments):
+                    given = made.arguments[position]
+                if given is not None and _layers_of_its_own(facts, caller, given, made):
+                    return _Given(given, made.site)
+    return None
+
+
+def _layers_of_its_own(facts: Facts, caller: Root, given: Value, made: Module) -> bool:
+    """True when a list holds several layers that matter and that nothing else knows of."""
+    layers = list(kept(given))
+    if len(layers) < 2 or not caller.complete or _optimizes_more(caller):
+        return False
+    return any(
+        _matters(facts, part) and not registered(caller, part, given, made) and not set_apart(caller, part)
+        for part in layers
+    )
+
+
+def _optimizes_more(caller: Root) -> bool:
+    """True when an optimizer may have been given parameters that cannot be seen."""
+    for built in caller.of(OptimizerBuilt):
+        for one in built.optimizer.options():
+            parameters = one.parameters if isinstance(one, Optimizer) else None
+            if parameters is None or parameters.open:
+                return True
+    return False
+
+
+def _used_by_hand(cls: ClassInfo, attribute: str) -> bool:
+    return any(words & _BY_HAND for words in users(cls, attribute))
 
 
 def _lost(facts: Facts, cls: ClassInfo, root: Root, event: AttributeSet) -> bool:
     """True when the attribute is a container in use, with a layer in it that matters and that nothing registers."""
-    uses = list(users(cls, event.attribute))
-    if not event.attribute or event.registers or not uses or any(words & _BY_HAND for words in uses):
+    if not event.attribute or event.registers or not any(users(cls, event.attribute)):
+        return False
+    if _used_by_hand(cls, event.attribute):
         return False
     for one in event.value.options():
         if isinstance(one, Collection) and not one.open and len(one.items) == 1:
@@ -134,10 +210,10 @@ def _matters(facts: Facts, part: Module) -> bool:
     return facts.has_parameters(part) or known is True or (known is None and "Dropout" in part.api)
 
 
-def _fix(facts: Facts, event: AttributeSet) -> Fix | None:
+def _fix(facts: Facts, event: AttributeSet, kind: str) -> Fix | None:
     name = facts.spell("torch.nn.ModuleList")
-    sequences = all(isinstance(o, Collection) and o.kind in ("list", "tuple") for o in event.value.options())
-    if name is None or event.assigned is None or not sequences:
+    others = any(not isinstance(o, (Collection, Unknown)) for o in event.value.options())
+    if name is None or event.assigned is None or kind not in ("list", "tuple") or others:
         return None
     empty = facts.text(event.assigned) in ("[]", "list()", "()")
     change = Replace(event.assigned, f"{name}()") if empty else Around(event.assigned, f"{name}(", ")")

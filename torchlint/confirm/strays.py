@@ -37,6 +37,7 @@ class _Watched:
     parameters: list[int] = field(default_factory=list)  # ids of those that got a gradient
     gradient: float = 0.0
     told: bool = False
+    handles: list[Any] = field(default_factory=list)  # of the hooks on its parameters
 
     def got(self, parameter: torch.Tensor) -> None:
         if parameter.grad is not None and len(self.parameters) < MOST:
@@ -111,7 +112,7 @@ class Strays:
         self._watched.append(watched)
         for parameter in parameters:
             hooked: Any = parameter
-            hooked.register_post_accumulate_grad_hook(watched.got)
+            watched.handles.append(hooked.register_post_accumulate_grad_hook(watched.got))
 
     def computed(self, module: nn.Module, name: str, value: torch.Tensor) -> None:
         """A tensor with a history became an attribute of `module`: were parameters in it that no module has?"""
@@ -127,6 +128,8 @@ class Strays:
         for one in self._watched:
             if one.parameters and not one.told:
                 one.told = True
+                for handle in one.handles:
+                    handle.remove()
                 self._emit(
                     events.Stray,
                     one.place,

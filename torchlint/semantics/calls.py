@@ -1454,7 +1454,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
     ):
         return next((a for a in arguments.positional if not isinstance(only(a), Literal)), arguments.positional[0])
     if path in ("itertools.chain", "itertools.chain.from_iterable"):
-        chained = parameters_from(m, Collection(kind="chain", items=list(arguments.positional)))
+        chained = parameters_from(m, Collection(kind="chain", items=list(arguments.positional), open=arguments.starred))
         if isinstance(chained, Parameters):
             sources = [a for a in arguments.positional if _runs_out(a)]
             of, whole, site = chained.of, chained.whole, m.site(node)
