@@ -956,6 +956,27 @@ class Accumulated(Event):
 
 
 @dataclass(slots=True, eq=False)
+class LeafChanged(Event):
+    """A leaf that requires grad is changed in place: `w -= lr * w.grad`, `w.add_(...)`, `w[0] = ...`, `out=w`."""
+
+    target: Value = field(default_factory=Value)
+    how: str = ""  # "-=", "add_", "[]", "out="
+    spelling: str = ""  # of the target
+    by_gradient: bool = False  # with its own gradient: an update by hand
+
+
+@dataclass(slots=True, eq=False)
+class LeafReplaced(Event):
+    """A name that held a leaf gets what is computed from it and its gradient: `w = w - lr * w.grad`."""
+
+    leaf: Value = field(default_factory=Value)
+    total: Value = field(default_factory=Value)  # what it gets
+    spelling: str = ""
+    value_site: Site | None = None
+    kept: bool = False  # it is what the next round of the loop begins with
+
+
+@dataclass(slots=True, eq=False)
 class Uncalled(Event):
     """A method of torch's is named where its result is meant: `model.eval` alone, `total += loss.item`."""
 

@@ -260,6 +260,13 @@ class Normalised(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class Warned(Event):
+    """torch warned that a gradient is read which is not there."""
+
+    message: str
+
+
+@dataclass(slots=True, frozen=True)
 class Fetched(Event):
     """A method of torch's was taken from an object and thrown away, without a call."""
 

@@ -20,6 +20,7 @@ import re
 import sys
 import threading
 import traceback
+import warnings
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -415,6 +416,11 @@ class Recorder:
             return
         if self._often("fetched", frame) <= MOVES_PER_LINE:
             self.emit(events.Fetched, user_place(frame), kind=type(thing).__name__, method=method)
+
+    def _warned(self, original: Any, message: Any, *args: Any, **kwargs: Any) -> Any:
+        if "not a leaf Tensor is being accessed" in str(message) and not self._elsewhere():
+            self.emit(events.Warned, user_place(), message=str(message))
+        return original(message, *args, **kwargs)
 
     def _often(self, what: str, frame: FrameType) -> int:
         """How often this was asked for this line."""
@@ -1507,6 +1513,7 @@ class Recorder:
                 (nn.Module, "__call__", self._call),
                 (nn.Module, "train", self._train),
                 (nn.Module, "requires_grad_", self._require),
+                (warnings, "showwarning", self._warned),
                 (torch.Tensor, "__setattr__", self._set_on_tensor),
                 (nn.Module, "zero_grad", self._zero_grad),
                 (nn.Module, "_apply", self._convert_all),

@@ -79,6 +79,7 @@ from torchlint.semantics.flow import element_of, set_attribute
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.graphs import cut_at, cut_of, inherited_cut
 from torchlint.semantics.keeping import put_into
+from torchlint.semantics.leaves import changed, written_into
 from torchlint.semantics.machine import (
     Activation,
     Machine,
@@ -921,6 +922,8 @@ def _scaled(m: Machine, node: cst.Call, loss: Value, scaler: Scaler) -> Value:
             )
         case _:
             return loss
+    if isinstance(scaled, Unknown):
+        scaled.operands, scaled.cut = (loss,), cut_of(loss)
     scaled.scaler = scaler if scaler.enabled is not False else None
     return scaled
 
@@ -1011,6 +1014,8 @@ def _tensor_method(
         return receiver
     if name.startswith("new_"):
         return Tensor(site=m.site(node), made_by=name, device=receiver.device)
+    if name.endswith("_") and not name.endswith("__") and isinstance(node.func, cst.Attribute):
+        changed(m, node, receiver, name, node.func.value, arguments.all())
     if name in ("copy_", "fill_", "set_"):  # the one crosses devices, the others take no tensor of dimensions
         return receiver
     if not receiver.certain and name in _NOT_OF_TENSORS:
@@ -1271,6 +1276,8 @@ def _unknown_method(
         text = plain_spelling(arguments.nodes[0]) if arguments.nodes and arguments.positional[0] is optimizer else ""
         m.emit(OptimizerStep(*m.at(node), optimizer=optimizer, scaled=True, spelling=text))
         return Unknown(origin="call")
+    if name.endswith("_") and isinstance(receiver, Unknown) and isinstance(node.func, cst.Attribute):
+        changed(m, node, receiver, name, node.func.value, arguments.all())
     if (
         isinstance(receiver, Unknown)
         and receiver.origin == "grad"
@@ -1810,6 +1817,8 @@ def set_requires_grad(m: Machine, node: Any, target: Value, to: Value) -> bool:
     constant = settled(to)
     flag = bool(constant.value) if isinstance(constant, Literal) else None
     one = only(target)
+    if isinstance(one, Tensor) and flag is not None and not one.operands:
+        one.leaf = flag and bool(one.factory)
     if isinstance(one, (Module, Tensor)):
         loops = [loop for loop in m.loops if loop.over is not None]
         some = bool(loops) and not m.quiet and _one_of_a_loop(one)
@@ -1954,6 +1963,8 @@ def _copied(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
 def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarded: bool) -> Value:
     if any(keyword[:2] == "re" for keyword in arguments.keywords):
         flags_given(m, node)
+    if "out" in arguments.keywords:
+        written_into(m, node, arguments.keywords["out"])
     last = path.rsplit(".", 1)[1]
     match path:
         case "torch.no_grad" | "torch.inference_mode":

@@ -61,7 +61,8 @@ from torchlint.semantics.expressions import (
     tests_mode,
 )
 from torchlint.semantics.functions import decoration, enter, registered_before
-from torchlint.semantics.keeping import Round, added, settle
+from torchlint.semantics.keeping import Round, added, put_in_place, settle
+from torchlint.semantics.leaves import changed, leaf_of, replaced
 from torchlint.semantics.machine import (
     Heap,
     LoopRun,
@@ -161,7 +162,11 @@ def _settle_item(m: Machine, target: cst.Subscript, left: Value, result: Value) 
 
 
 def _assign(m: Machine, node: cst.Assign) -> None:
+    first = node.targets[0].target
+    before = m.active.locals.get(first.value) if isinstance(first, cst.Name) and m.loops else None
     value = ev(m, node.value)
+    if before is not None and isinstance(first, cst.Name) and (event := replaced(m, node, before, value)) is not None:
+        put_in_place(m, event, first.value, before)
     if isinstance(value, LoadResult):
         bound(m, node, value)
     if type(node.value) is cst.BinaryOperation and type(node.value.operator) is cst.Add and m.loops:
@@ -200,6 +205,9 @@ def _augmented(m: Machine, node: cst.AugAssign) -> None:
     if isinstance(node.target, cst.Attribute) and node.target.attr.value == "grad":
         m.emit(ZeroGrad(*m.at(node), target=left))  # `p.grad *= 0`
         return
+    if not isinstance(one, Literal) and _changes_leaf(m, node, left, right) and isinstance(node.target, cst.Name):
+        combine(m, node, [left, right], "in-place")
+        return  # it is the same tensor afterwards
     result = combine(m, node, [left, right], "in-place")
     if isinstance(node.operator, (cst.AddAssign, cst.SubtractAssign)):
         sums(result, left, right)
@@ -214,6 +222,18 @@ def _augmented(m: Machine, node: cst.AugAssign) -> None:
             owners = ev(m, node.target.value).options()
         for owner in owners:
             m.heap[(owner, node.target.attr.value)] = result
+
+
+def _changes_leaf(m: Machine, node: cst.AugAssign, left: Value, right: Value) -> bool:
+    """`w -= step`, `w[0] -= step`: tells where `w` is a leaf."""
+    written: Any = node.target.value if isinstance(node.target, cst.Subscript) else node.target
+    if written is not node.target:
+        with m.detached():
+            left = ev(m, written)
+    if leaf_of(left) is None:
+        return False
+    changed(m, node, left, m.tree.code_for_node(node.operator).strip(), written, [right])
+    return True
 
 
 def assign(m: Machine, target: Any, value: Value, node: Any) -> None:
@@ -346,6 +366,8 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
                 link_all(value, one)
                 m.emit(AttributeSet(*m.at(node), owner=one, attribute=key, value=value, previous=previous))
             case Tensor():
+                if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Subscript):
+                    changed(m, node, one, "[]", node.targets[0].target.value, [value])
                 if device_of(one) is not None or device_of(value) is not None:
                     combine(m, node, [one, value], "item")
             case StateDict():

@@ -11,7 +11,20 @@ from typing import Any
 
 import libcst as cst
 
-from torchlint.facts import Accumulated, Choice, Collection, Frame, Literal, Loop, Mapping, Tensor, Unknown, Value, only
+from torchlint.facts import (
+    Accumulated,
+    Choice,
+    Collection,
+    Frame,
+    LeafReplaced,
+    Literal,
+    Loop,
+    Mapping,
+    Tensor,
+    Unknown,
+    Value,
+    only,
+)
 from torchlint.semantics.machine import Heap, Machine, graph_of
 from torchlint.semantics.walk import children
 
@@ -30,7 +43,7 @@ class Round:
 class _Pending:
     """Something was added. `place`: the name, the owner and attribute, or neither."""
 
-    event: Accumulated
+    event: Accumulated | LeafReplaced
     place: tuple[Value | Frame, str] | None
     text: str
     before: tuple[Value, ...]
@@ -147,6 +160,13 @@ def _unchanged(one: Round, place: Any, now: Value | None, before: Value | None) 
         if pending.place == place:
             known.update(id(o) for o in pending.event.total.options())
     return now is before or all(id(o) in known for o in now.options())
+
+
+def put_in_place(m: Machine, event: LeafReplaced, name: str, before: Value) -> None:
+    """A name has got something else than the leaf it held: is that what the next round begins with?"""
+    found = _outlived(m, lambda r: r.loop.frame is m.active.frame and r.carried.get(name) is before)
+    if found is not None:
+        found.pending.append(_Pending(event, (m.active.frame, name), event.spelling, before.options()))
 
 
 def settle(m: Machine, one: Round) -> None:
