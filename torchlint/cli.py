@@ -110,6 +110,8 @@ def _settings(command: F) -> F:
             "--respect-gitignore/--no-respect-gitignore", default=None, help="Leave out what Git ignores (default)."
         ),
         click.option("-j", "--jobs", type=click.IntRange(0), metavar="N", help="Processes to use; 0: one a processor."),
+        click.option("--cache/--no-cache", default=None, help="Remember what was found in unchanged files (default)."),
+        click.option("--cache-dir", metavar="FOLDER", help="Where to remember it, instead of in .torchlint_cache."),
         click.option("--color", type=click.Choice(COLORS), help="Colours; auto: on terminals."),
     ]
     for option in reversed(options):
@@ -172,6 +174,18 @@ def show_config(paths: tuple[str, ...], given: tuple[str, ...], isolated: bool, 
     from torchlint import pages
 
     click.echo(pages.config(_resolve(options, paths, given, isolated), as_json), nl=False)
+    return 0
+
+
+@torchlint.command(context_settings=_SETTINGS)
+@_configured
+@click.option("--cache-dir", metavar="FOLDER", help="The cache to drop, instead of the one in .torchlint_cache.")
+def clean(given: tuple[str, ...], isolated: bool, cache_dir: str | None) -> int:
+    """Drop the cache."""
+    from torchlint import cache
+
+    folder = _resolve({"cache_dir": cache_dir}, (), given, isolated).cache_folder
+    click.echo(f"Dropped {folder}." if cache.clean(folder) else f"There is no cache in {folder}.")
     return 0
 
 

@@ -63,10 +63,17 @@ class Config:
     exit_zero: bool = False
     exit_non_zero_on_fix: bool = False
     jobs: int = 0  # 0: as many as there are processors
+    cache: bool = True
+    cache_dir: str = ""  # empty: .torchlint_cache in `root`
     color: str = "auto"
 
     root: Path = Path()
     origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the cache is kept."""
+        return self.root / (self.cache_dir or ".torchlint_cache")
 
     @property
     def excludes(self) -> tuple[str, ...]:
@@ -154,6 +161,8 @@ READERS: dict[str, Reader] = {
     "exit_zero": _flag,
     "exit_non_zero_on_fix": _flag,
     "jobs": _count(0),
+    "cache": _flag,
+    "cache_dir": _text,
     "color": _one_of(*COLORS),
 }
 

@@ -78,11 +78,8 @@ def applicable(rules: Iterable[Rule], data: bytes, neighbours: Callable[[], list
 
 def _neighbours(source: Source) -> list[bytes]:
     """The bytes of the project's files that a file imports from; those that cannot be read left out."""
-    found: list[bytes] = []
-    for file in imports.leans_on(source.filename, source.data):
-        with contextlib.suppress(OSError):
-            found.append(Path(file).read_bytes())
-    return found
+    texts = map(imports.read, imports.leans_on(source.filename, source.data))
+    return [text for text in texts if text is not None]
 
 
 def _analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
@@ -221,7 +218,7 @@ def _related(source: Source, others: Sequence[Source], message: str, node: Any) 
     for one in (source, *others):
         one.locate([node])
         if one.holds(node):
-            yield Related(message, one.filename, one.span(node))
+            yield Related(message, one.filename if one is source else imports.shown(one.filename), one.span(node))
             return
 
 

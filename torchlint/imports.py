@@ -5,12 +5,16 @@ No libcst here: this also says, before anything is parsed, which other files a f
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 
+LARGEST = 1_000_000  # bytes of another file that is looked into
 LEVELS = 8  # folders above a file in which its project may begin
 _MARKERS = (".git", ".hg", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "environment.yml")
 # What these are is known better than their code would tell, also inside their own repositories.
@@ -21,8 +25,56 @@ KNOWN_ROOTS = sys.stdlib_module_names | {
 }  # fmt: skip
 
 
-def find(here: str, dotted: str) -> tuple[str, tuple[str, ...]] | None:
+Place = tuple[str, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class Log:
+    """What was looked up and read while a file was checked: as long as that is the same, so are the findings."""
+
+    leads: dict[tuple[str, str], Place | None] = field(default_factory=dict)  # file and import -> where it leads
+    reads: dict[str, str | None] = field(default_factory=dict)  # other files -> digest; None: could not be read
+
+
+_log: Log | None = None
+
+
+@contextmanager
+def logged() -> Iterator[Log]:
+    """Notes what is looked up and read meanwhile."""
+    global _log
+    before, _log = _log, Log()
+    try:
+        yield _log
+    finally:
+        _log = before
+
+
+def read(file: str) -> bytes | None:
+    """The bytes of another file of the project; None when it cannot be read, or is no code by its size."""
+    data: bytes | None = None
+    with suppress(OSError), open(file, "rb") as stream:
+        if os.fstat(stream.fileno()).st_size <= LARGEST:
+            data = stream.read()
+    if _log is not None:
+        _log.reads[file] = digest(data) if data is not None else None
+    return data
+
+
+def digest(data: bytes) -> str:
+    """What tells one content of a file from another."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def find(here: str, dotted: str) -> Place | None:
     """The file or package folder that a dotted name leads to from the file `here`, and the names to look up in it."""
+    found = _find(here, dotted)
+    if _log is not None:
+        _log.leads[here, dotted] = found
+    return found
+
+
+def _find(here: str, dotted: str) -> Place | None:
     name = dotted.lstrip(".")
     level = len(dotted) - len(name)
     parts = tuple(part for part in name.split(".") if part)
@@ -83,6 +135,12 @@ def _is_folder(path: str) -> bool:
 def absolute(filename: str) -> str:
     """The path by which a file is known here; links stay what they are."""
     return os.path.abspath(filename)
+
+
+def shown(file: str) -> str:
+    """A path as it is printed: from here, where it is below the current folder."""
+    relative = os.path.relpath(file)
+    return file if relative.startswith("..") else relative
 
 
 def forget() -> None:

@@ -10,10 +10,11 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torchlint import builtin, engine, registry, suppress
+from torchlint import builtin, engine, imports, registry, suppress
+from torchlint.cache import Cache, Entry, entry_of
 from torchlint.config import Config
 from torchlint.diagnostic import Diagnostic, Safety, Severity
 from torchlint.selection import PerFile, Selection, applies
@@ -49,6 +50,7 @@ class Record:
     after: str = ""
     rows: dict[int, str] = field(default_factory=dict)  # the source rows that findings show
     notice: str = ""  # why the file was left out
+    entry: Entry | None = field(default=None, compare=False)  # what the cache is to keep of it
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class Report:
 
     plan: Plan
     records: list[Record] = field(default_factory=list)
+    analysed: int | None = None  # files whose findings were not in the cache; None: there was none
 
     @property
     def findings(self) -> list[Diagnostic]:
@@ -86,9 +89,25 @@ class Report:
         return 1 if findings and not config.exit_zero else 0
 
 
-def run(paths: Sequence[str], plan: Plan) -> Report:
-    """Checks, and mends where the plan says so, the files at `paths`."""
-    return Report(plan, list(_records(paths, plan)))
+def run(paths: Sequence[str], plan: Plan, cache: Cache | None = None) -> Report:
+    """Checks, and mends where the plan says so, the files at `paths`; those that `cache` knows are not analysed."""
+    if cache is None:
+        return Report(plan, list(_records(paths, plan)))
+    known: dict[str, Record] = {}
+    worker = Worker(plan)
+    for path in paths:
+        remembered = cache.get(path)
+        if remembered is not None:
+            known[path] = worker.remembered(path, *remembered)
+    new = [path for path in paths if path not in known]
+    try:
+        for record in _records(new, plan):
+            known[record.filename] = replace(record, entry=None)
+            if record.entry is not None:
+                cache.put(record.filename, record.entry)
+    finally:
+        cache.save()
+    return Report(plan, [known[path] for path in paths], analysed=len(new))
 
 
 def _records(paths: Sequence[str], plan: Plan) -> Iterator[Record]:
@@ -164,7 +183,7 @@ class Worker:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.rules = [rule for rule in registry.load() if rule.name in plan.selection.codes]
+        self.rules = registry.load()
         self.known = frozenset(registry.by_name())
         self.per_file = PerFile(plan.selection, plan.config)
 
@@ -177,7 +196,20 @@ class Worker:
             source = Source.read(Path(path))
         except SourceError as error:
             return Record(path, (builtin.file_error(error.code, str(error), path),))
-        record = self.source(source)
+        return self._written(source, self.source(source))
+
+    def remembered(self, path: str, found: list[Diagnostic], comments: bool) -> Record:
+        """The record of a file whose findings are known: its text is read only where something hangs on it."""
+        if not found and not comments:
+            return Record(path)
+        try:
+            source = Source.read(Path(path))
+        except SourceError as error:
+            return Record(path, (builtin.file_error(error.code, str(error), path),))
+        return self._written(source, self.source(source, found))
+
+    def _written(self, source: Source, record: Record) -> Record:
+        path = source.filename
         if self.plan.config.fix and not self.plan.diff and record.after != record.before:
             try:
                 write(Path(path), record.after.encode(source.encoding))
@@ -187,10 +219,10 @@ class Worker:
                 return Record(path, findings, rows=record.rows)
         return record
 
-    def source(self, source: Source) -> Record:
+    def source(self, source: Source, known: list[Diagnostic] | None = None) -> Record:
         """Checks a file's bytes; mends them, without writing anything, where the plan says so."""
         try:
-            return self._check(source)
+            return self._check(source, known)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except (
@@ -198,20 +230,31 @@ class Worker:
         ) as error:  # what goes wrong with one file, a panic of the parser too, must not hide the rest
             return Record(source.filename, (engine.crash("the check of this file", error, source.filename),))
 
-    def _check(self, source: Source) -> Record:
+    def _check(self, source: Source, known: list[Diagnostic] | None) -> Record:
         codes = self.per_file.codes(source.filename)
-        rules = [rule for rule in self.rules if rule.name in codes]
-        ran = frozenset(rule.name for rule in rules)
+        target = self.plan.config.target_torch
 
-        def lint(one: Source) -> list[Diagnostic]:
-            target = self.plan.config.target_torch
-            holding = [d for d in engine.analyse(one, rules) if applies(d.since, d.until, target)]
-            found = suppress.apply(one, holding, self.known, ran, codes)
+        def chosen(one: Source, everything: list[Diagnostic]) -> list[Diagnostic]:
+            """All rules always run, so that what is remembered serves every selection."""
+            holding = [
+                d
+                for d in everything
+                if d.group == builtin.FILE or (d.code in codes and applies(d.since, d.until, target))
+            ]
+            found = suppress.apply(one, holding, self.known, codes & self.known, codes)
             return [self.per_file.loudness(d) for d in found]
 
-        found = lint(source)
+        def lint(one: Source) -> list[Diagnostic]:
+            return chosen(one, engine.analyse(one, self.rules))
+
+        entry = None
+        if known is None:
+            with imports.logged() as log:
+                known = engine.analyse(source, self.rules)
+            entry = entry_of(source.filename, source.data, known, suppress.may_hold(source.data, self.known), log)
+        found = chosen(source, known)
         if not self.plan.mends or not any(d.fix is not None for d in found):
-            return Record(source.filename, tuple(found), rows=_rows(source, found))
+            return Record(source.filename, tuple(found), rows=_rows(source, found), entry=entry)
 
         from torchlint import fix
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from torchlint import files, registry, report, run, selection
+from torchlint.cache import Cache
 from torchlint.config import Config, ConfigError
 from torchlint.report import text
 from torchlint.report.style import style_for
@@ -51,8 +52,10 @@ def check(paths: Sequence[str], config: Config, console: Console, *, diff: bool 
     for path in found.paths:
         console.detail(f"checks {path}")
     started = time.perf_counter()
-    outcome = run.run(found.paths, plan)
-    console.detail(f"{len(found.paths)} files in {time.perf_counter() - started:.2f} s")
+    cache = Cache.open(config.cache_folder) if config.cache else None
+    outcome = run.run(found.paths, plan, cache)
+    known = "" if outcome.analysed is None else f", {len(found.paths) - outcome.analysed} of them from the cache"
+    console.detail(f"{len(found.paths)} files in {time.perf_counter() - started:.2f} s{known}")
     return _finish(outcome, console)
 
 

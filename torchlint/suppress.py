@@ -60,7 +60,7 @@ def apply(
     `report` those of `builtin.SUPPRESSION_CODES` that are wanted. What befell the file itself is never suppressed.
     """
     found = list(found)
-    if not _may_hold(source.data, known):
+    if not may_hold(source.data, known):
         return found
     try:
         comments = _comments(source.text, known)
@@ -73,7 +73,7 @@ def apply(
     return sorted(left, key=lambda d: d.key)
 
 
-def _may_hold(data: bytes, known: Collection[str]) -> bool:
+def may_hold(data: bytes, known: Collection[str]) -> bool:
     """False when no comment in these bytes can concern torchlint; spares nearly all files the tokenizer."""
     lower = data.lower()
     if b"torchlint" in lower:

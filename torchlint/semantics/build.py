@@ -117,7 +117,7 @@ class FileFacts:
         from torchlint.semantics.neighbours import texts
 
         wanted = word.encode()
-        return any(wanted in text for text in texts(self.machine, self.filename))
+        return any(wanted in text for text in texts(self.machine))
 
     def binds(self, function: FunctionInfo | None, name: str) -> bool:
         known = self.machine.module.locals.get(name)

@@ -17,6 +17,7 @@ import libcst as cst
 
 from torchlint.facts import Choice, Frame, FunctionInfo, Imported, Unknown, Value
 from torchlint.imports import KNOWN_ROOTS, absolute, below, find, is_file
+from torchlint.imports import read as read_bytes
 from torchlint.semantics.machine import Activation, Machine, choice
 from torchlint.semantics.walk import Outline, outline
 from torchlint.source import Source, SourceError
@@ -220,10 +221,8 @@ def remember(source: Source) -> None:
 
 
 def _source(file: str) -> Source | None:
-    try:
-        with open(file, "rb") as stream:
-            data = stream.read()
-    except OSError:
+    data = read_bytes(file)
+    if data is None:
         return None
     known = _sources.get(file)
     if known is not None and known.data == data:
