@@ -74,7 +74,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"DistributedDataParallel"}, {"backward"}]
+words = [{"DistributedDataParallel", "DDP", "distributed"}, {"torch"}]
 fixable = "sometimes"
 
 

@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"DistributedDataParallel"}, {"to", "cuda", "cpu", "half", "double", "bfloat16"}, {"backward"}]
+words = [{"DistributedDataParallel", "DDP", "distributed"}, {"to", "cuda", "cpu", "half", "double", "bfloat16"}]
 fixable = "sometimes"
 
 
@@ -121,12 +121,9 @@ def _changes(root: Root, event: Moved | ModuleCast, module: Module) -> bool:
     """True when the parameters certainly get another kind of device, or another dtype."""
     if isinstance(event, Moved):
         before, after = event.before, event.device
-        return (
-            before is not None
-            and after is not None
-            and "tensor" not in (k := (before.kind, after.kind))
-            and (k[0] != k[1])
-        )
+        if before is None or after is None or "tensor" in (before.kind, after.kind):
+            return False
+        return (before.kind == "cpu") is not (after.kind == "cpu")  # of two accelerators, both may be one
     casts = [e for e in root.of(ModuleCast) if e.module.options() == (module,)]
     return casts[0] is event and event.dtype in ("torch.float16", "torch.bfloat16", "torch.float64")
 

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"FullyShardedDataParallel", "fully_shard"}, {"optim", "Adam", "AdamW", "SGD"}, {"step"}]
+words = [{"FullyShardedDataParallel", "fully_shard", "FSDP"}, {"optim", "Adam", "AdamW", "SGD"}]
 fixable = "sometimes"
 
 

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"DistributedSampler"}, {"backward"}]
+words = [{"DistributedSampler", "distributed"}, {"for"}]
 fixable = "sometimes"
 
 # These tell the sampler the epoch themselves, or take the loader out of sight.
