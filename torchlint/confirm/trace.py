@@ -1136,6 +1136,7 @@ class Recorder:
             unheld=self._unheld(held) if looked else None,
             orphans=tuple(self._orphans(held)),
             rate=_rate(optimizer),
+            remembers=any(isinstance(v, torch.Tensor) for one in _first_state(optimizer) for v in one.values()),
         )
         if self._strays.waiting:
             self._strays.step(held)
@@ -1668,6 +1669,10 @@ def _differs(tensor: torch.Tensor, result: Any) -> bool:
 
 def _condition(tensor: torch.Tensor) -> str:
     return f"{tensor.device} {tensor.dtype}" + (" with its graph" if tensor.grad_fn is not None else "")
+
+
+def _first_state(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    return [one for one in itertools.islice(optimizer.state.values(), 1) if isinstance(one, dict)]
 
 
 def _given(args: tuple[Any, ...], kwargs: dict[str, Any], *names: str) -> list[Any]:
