@@ -90,23 +90,25 @@ _GENERIC = {"optimizer", "optimizers", "optim", "opt", "solver", "model", "net",
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    for root in facts.roots:
-        pairs = list(doubly_held(root))
-        if not pairs or not root.complete:
+    everything = facts.everything
+    pairs = list(doubly_held(everything))
+    if not pairs or not all(root.complete for root in facts.roots):
+        return
+    orphans = {module for root in facts.roots for module, _ in left_out(facts.has_parameters, everything, root)}
+    told: set[object] = set()
+    for built, other, held in pairs:
+        meant = [one for one in orphans if _alike(built.optimizer.name, one.name)]
+        if len(meant) != 1 or _alike(built.optimizer.name, held.name) or built.site.node in told:
             continue
-        orphans = [module for module, _ in left_out(facts.has_parameters, root)]
-        for built, other, held in pairs:
-            meant = [one for one in orphans if _alike(built.optimizer.name, one.name)]
-            if len(meant) != 1 or _alike(built.optimizer.name, held.name):
-                continue
-            name, model, wanted = built.optimizer.name, held.name, meant[0].name
-            yield Finding(
-                built.site,
-                f"`{name}` holds the parameters of `{model}`, which another optimizer holds too; none holds `{wanted}`",
-                f"`{model}` is moved by two optimizers, and `{wanted}` stays as it was made.",
-                related=((f"`{model}` has this optimizer already", other.site),),
-                fix=_fix(facts, built, held, meant[0]),
-            )
+        told.add(built.site.node)
+        name, model, wanted = built.optimizer.name, held.name, meant[0].name
+        yield Finding(
+            built.site,
+            f"`{name}` holds the parameters of `{model}`, which another optimizer holds too; none holds `{wanted}`",
+            f"`{model}` is moved by two optimizers, and `{wanted}` stays as it was made.",
+            related=((f"`{model}` has this optimizer already", other.site),),
+            fix=_fix(facts, built, held, meant[0]),
+        )
 
 
 def _alike(optimizer: str, model: str) -> bool:

@@ -65,8 +65,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.effects import doubly_held, left_out
-from torchlint.facts import Forward, Module, OptimizerBuilt, OptimizerStep, Root, may_be_same
+from torchlint.effects import doubly_held, left_out, repeated_together
+from torchlint.facts import Event, Forward, Module, OptimizerBuilt, OptimizerStep, Root, may_be_same
 from torchlint.rule import Facts, Finding, Fix, Group, Replace, Safety
 
 if TYPE_CHECKING:
@@ -81,14 +81,19 @@ _LEFT_ALONE = ("target", "teacher", "frozen", "fixed", "ema", "random", "prior",
 
 
 def check(facts: Facts) -> Iterator[Finding]:
+    everything = facts.everything
+    if any(doubly_held(everything)) or not all(root.complete for root in facts.roots):
+        return
+    told: set[tuple[object, object]] = set()
     for root in facts.roots:
-        if not root.complete or any(doubly_held(root)):
-            continue
-        for module, forward in left_out(facts.has_parameters, root):
-            built = _optimizer_of(root, forward)
+        for module, forward in left_out(facts.has_parameters, everything, root):
+            built = _optimizer_of(everything, root, forward)
             name = module.name or forward.spelling
             if built is None or not name or any(word in name.lower() for word in _LEFT_ALONE):
                 continue
+            if (built.site.node, module.site and module.site.node) in told:
+                continue
+            told.add((built.site.node, module.site and module.site.node))
             optimizer = f"`{built.optimizer.name}`" if built.optimizer.name else "this optimizer"
             yield Finding(
                 built.site,
@@ -99,12 +104,12 @@ def check(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _optimizer_of(root: Root, forward: Forward) -> OptimizerBuilt | None:
-    """The optimizer that was built last of those that step in the loop of a call."""
+def _optimizer_of(everything: list[Event], root: Root, forward: Forward) -> OptimizerBuilt | None:
+    """The optimizer that was built last of those that are stepped together with a call."""
+    steps = [step for step in root.of(OptimizerStep) if repeated_together(step, forward)]
     found = None
-    for built in root.of(OptimizerBuilt):
-        steps = (e for e in root.of(OptimizerStep) if may_be_same(e.optimizer, built.optimizer))
-        if any(set(step.loops) & set(forward.loops) for step in steps):
+    for built in everything:
+        if isinstance(built, OptimizerBuilt) and any(may_be_same(step.optimizer, built.optimizer) for step in steps):
             found = built
     return found
 

@@ -411,45 +411,58 @@ def always_in(root: Root, loop: Loop, first: Event, later: Iterable[Event]) -> b
     return first in met and not any(one in met for one in later)
 
 
-def left_out(facts_have_parameters: Callable[[Value], bool], root: Root) -> Iterator[tuple[Module, Forward]]:
-    """The modules that a backward pass in a loop reaches and that certainly no optimizer of `root` holds.
+def left_out(
+    has_parameters: Callable[[Value], bool], everything: list[Event], root: Root
+) -> Iterator[tuple[Module, Forward]]:
+    """The modules that a backward pass reaches which is repeated, and that certainly no optimizer of the file holds.
 
     Each with a call of it. None where the program may mean it so: it is frozen, loaded, put in evaluation mode, handed
-    to code out of sight, or its parameters are used in some other way.
+    to code out of sight, or its parameters are used in some other way. `everything` are all events of the file.
     """
-    built = list(root.of(OptimizerBuilt))
+    candidates = list(_trained(has_parameters, root))
+    optimizers = {e.optimizer for e in everything if isinstance(e, OptimizerBuilt)}
+    stepped = {o for step in root.of(OptimizerStep) for o in step.optimizer.options()}
+    if not candidates or not stepped or not stepped <= optimizers:
+        return
     held: list[Value] = []
-    for event in built:
-        found = holdings(event.optimizer)
+    for one in optimizers:
+        found = holdings(one)
         if found is None:
             return
         held.extend(found)
-    if not built or any(root.of(ParamGroupAdded)):
+    if any(isinstance(event, ParamGroupAdded) for event in everything):
         return
-    reached: dict[Value, set[Loop]] = {}
+    for module, forward in candidates:
+        if any(related(module, h) for h in held) or any(_excuses(event, module) for event in everything):
+            continue
+        modes = [e.training for e in everything if isinstance(e, ModeSet) and related(e.module, module)]
+        if True in modes or not modes:  # else it is only ever evaluated
+            yield module, forward
+
+
+def _trained(has_parameters: Callable[[Value], bool], root: Root) -> Iterator[tuple[Module, Forward]]:
+    """The modules with parameters, made in sight, that a step's backward pass reaches, each with a call of it."""
+    reached: dict[Value, list[Backward]] = {}
     for backward in root.of(Backward):
         for value in backward.roots or ():
-            reached.setdefault(value, set()).update(backward.loops)
+            reached.setdefault(value, []).append(backward)
     seen: set[Value] = set()
     for forward in root.of(Forward):
         one = only(forward.module)
         if not isinstance(one, Module) or one in seen or one.site is None or one.evidence is not Evidence.MADE:
             continue
         seen.add(one)
-        loops = set(forward.loops) & reached.get(one, set())
-        if not loops or forward.grad in (Grad.OFF, Grad.UNKNOWN) or not facts_have_parameters(one):
+        if forward.grad in (Grad.OFF, Grad.UNKNOWN) or not has_parameters(one):
             continue
-        if any(related(one, h) for h in held) or any(_excuses(event, one) for event in root.events):
-            continue
-        if _evaluated_only(root, one):
-            continue
-        yield one, forward
+        if any(repeated_together(forward, backward) for backward in reached.get(one, ())):
+            yield one, forward
 
 
-def _evaluated_only(root: Root, module: Module) -> bool:
-    """True when a module is put in evaluation mode and never said to be in training."""
-    modes = [event.training for event in root.of(ModeSet) if related(event.module, module)]
-    return bool(modes) and True not in modes
+def repeated_together(one: Event, other: Event) -> bool:
+    """True when a loop repeats both, or whoever calls the function that both stand in, outside of any loop."""
+    if one.loops or other.loops:
+        return bool(set(one.loops) & set(other.loops))
+    return one.frame is other.frame and one.frame.function is not None
 
 
 def _parameters_in(value: Value) -> Iterator[Parameters]:
@@ -478,10 +491,10 @@ def _excuses(event: Event, module: Module) -> bool:
     return False
 
 
-def doubly_held(root: Root) -> Iterator[tuple[OptimizerBuilt, OptimizerBuilt, Module]]:
+def doubly_held(everything: list[Event]) -> Iterator[tuple[OptimizerBuilt, OptimizerBuilt, Module]]:
     """Optimizers that are stepped and hold one model, each with another that holds it too, and the model."""
-    stepped = [event.optimizer for event in root.of(OptimizerStep)]
-    built = [e for e in root.of(OptimizerBuilt) if any(may_be_same(e.optimizer, one) for one in stepped)]
+    stepped = {o for step in everything if isinstance(step, OptimizerStep) for o in step.optimizer.options()}
+    built = [e for e in everything if isinstance(e, OptimizerBuilt) and e.optimizer in stepped]
     for event in built:
         model = _only_model(event)
         others = (o for o in built if _only_model(o) is model and o.optimizer.name != event.optimizer.name)

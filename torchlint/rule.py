@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torchlint.diagnostic import Group as Group
 from torchlint.diagnostic import Safety as Safety
-from torchlint.facts import ClassInfo, FunctionInfo, Made, Root, Site, Softmax, Value
+from torchlint.facts import ClassInfo, Event, FunctionInfo, Made, Root, Site, Softmax, Value
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
@@ -72,6 +72,11 @@ class Facts(Protocol):
 
     def setters(self, cls: ClassInfo, attribute: str) -> list[FunctionInfo | None]:
         """The methods of a class and its bases in sight that assign `self.attribute`; None for a class body."""
+        ...
+
+    @property
+    def everything(self) -> list[Event]:
+        """The events of all roots, and of constructors that were run for an object's attributes only; in no order."""
         ...
 
     def reads(self, function: FunctionInfo | None, name: str) -> tuple[int, int]:

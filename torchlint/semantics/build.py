@@ -9,6 +9,7 @@ from typing import Any
 from torchlint.facts import (
     ClassInfo,
     Derives,
+    Event,
     Frame,
     Function,
     FunctionInfo,
@@ -131,6 +132,10 @@ class FileFacts:
         from torchlint.semantics.functions import setters
 
         return setters(self.machine, cls, attribute)
+
+    @property
+    def everything(self) -> list[Event]:
+        return [*(event for root in self.roots for event in root.events), *self.machine.hidden]
 
     def reads(self, function: FunctionInfo | None, name: str) -> tuple[int, int]:
         from torchlint.semantics.readings import reads
