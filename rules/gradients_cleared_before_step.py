@@ -114,6 +114,8 @@ def probe(trace: Trace) -> Iterator[Measurement]:
         match event:
             case events.Backward():
                 thrown = None
+            case events.Forward() if event.tracked and event.parameters:
+                thrown = None  # a new round: its backward pass is still to come, and comes too late
             case events.ZeroGrad():
                 waiting.append(event)
                 thrown = event if event.unused else thrown
