@@ -64,6 +64,7 @@ Healthy are backward passes that run after it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from torchlint.effects import asked_for_gradient, without_gradients
@@ -129,7 +130,7 @@ def probe(trace: Trace) -> Iterator[Measurement]:
     what, unit = "backward passes without a graph", "passes"
     switches = list(trace.of(events.GradSwitched))
     refused = [one for one in trace.of(events.Raised) if "does not require grad" in one.message]
-    for place, following in zip(switches, [*switches[1:], None], strict=True):
+    for place, following in zip_longest(switches, switches[1:]):
         if place.enabled:
             continue
         inside = [
