@@ -59,7 +59,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import holdings, related
-from torchlint.facts import Collection, Evidence, Literal, Mapping, Module, OptimizerBuilt, Root, Saved, Value
+from torchlint.facts import (
+    Collection,
+    Evidence,
+    Literal,
+    LoadedFile,
+    Mapping,
+    Module,
+    OptimizerBuilt,
+    Root,
+    Saved,
+    Value,
+    only,
+)
 from torchlint.rule import Around, Facts, Finding, Fix, Group, Safety
 
 if TYPE_CHECKING:
@@ -77,7 +89,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             module = _module(root, saved.value)
             if module is None:
                 continue
-            direct = all(isinstance(o, Module) for o in saved.value.options())
+            direct = all(map(_is_module, saved.value.options()))
             fix = None
             if direct and saved.argument is not None:
                 fix = Fix(
@@ -100,18 +112,34 @@ def _module(root: Root, value: Value) -> Module | None:
     for one in value.options():
         if isinstance(one, Literal) and one.value is None:
             continue  # not yet set
-        inner = [one]
-        match one:
-            case Mapping(entries=entries):
-                inner = list(entries.values())
-            case Collection(items=items):
-                inner = items
-        modules = [o for i in inner if all(isinstance(p, Module) for p in i.options()) for o in i.options()]
+        if isinstance(one, LoadedFile) and _is_module(one):
+            continue  # a module too, where it was read; the others say that it is a model
+        modules = [o for i in _inside(one) if all(map(_is_module, i.options())) for o in i.options()]
         sure = [m for m in modules if isinstance(m, Module) and _is_model(root, m)]
         if not sure:
             return None
         found = found or sure[0]
     return found
+
+
+def _inside(value: Value, depth: int = 0) -> list[Value]:
+    """What is in a dictionary or a list, those in it as well; the value itself where it is neither."""
+    found: list[Value] = []
+    match only(value):
+        case Mapping(entries=entries) if depth < 4:
+            found.extend(part for entry in entries.values() for part in _inside(entry, depth + 1))
+        case Collection(items=items) if depth < 4:
+            found.extend(part for item in items for part in _inside(item, depth + 1))
+        case _:
+            found.append(value)
+    return found
+
+
+def _is_module(value: Value) -> bool:
+    """True for a module, and for what was read from a file and is then used as one, whatever it may be."""
+    if isinstance(value, LoadedFile):
+        return "module" in value.uses and not value.uses.keys() & {"asked", "entries"}
+    return isinstance(value, Module)
 
 
 def _is_model(root: Root, module: Module) -> bool:
