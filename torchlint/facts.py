@@ -853,6 +853,7 @@ class ModeSet(Event):
     module: Value = field(default_factory=Value)
     training: bool | None = None
     spelling: str = ""
+    under: frozenset[str] = frozenset()  # the words of the tests around it
 
 
 @dataclass(slots=True, eq=False)
@@ -891,6 +892,29 @@ class Moved(Event):
     before: Device | None = None  # where it was, None: unknown
     kept: str | None = None  # the name its result is assigned to, "" for a statement of its own, None for all else
     spelling: str = ""  # how a module is written here
+
+
+@dataclass(slots=True, eq=False)
+class DeviceNamed(Event):
+    """A CUDA device is written out: `.cuda()`, `.to("cuda")`, `device="cuda:0"`."""
+
+    argument: Site | None = None  # where it is written; None: in the method's name
+    receiver: Site | None = None
+    guarded: bool = False  # a test of what devices there are decides whether the program gets here
+
+
+@dataclass(slots=True, eq=False)
+class DeviceChosen(Event):
+    """The program chooses between the CPU and something else: `"cuda" if torch.cuda.is_available() else "cpu"`."""
+
+
+@dataclass(slots=True, eq=False)
+class TensorCopied(Event):
+    """`torch.tensor(...)` of what is certainly a tensor already."""
+
+    source: Value = field(default_factory=Value)
+    argument: Site | None = None
+    plain: bool = True  # nothing else is given
 
 
 @dataclass(slots=True, eq=False)

@@ -377,6 +377,14 @@ class Computed(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class TensorMade(Event):
+    """A line of the program called `torch.tensor`; told of its first call."""
+
+    warned: int  # torch's own warnings that the argument is a tensor already
+    graph: bool  # the argument had a graph
+
+
+@dataclass(slots=True, frozen=True)
 class DeviceError(Event):
     """Tensors on different devices met, and torch refused. `place` is the call of the outermost module, if in one."""
 

@@ -1275,6 +1275,17 @@ class Recorder:
             self.emit(events.Computed, user_place(caller), method=method, discarded=discarded, differs=differs)
         return result
 
+    def _make(self, original: Any, *args: Any, **kwargs: Any) -> Any:
+        caller = sys._getframe(2)
+        call = caller.f_code, caller.f_lasti
+        if call not in self._calls and threading.get_ident() == self._thread and is_users(caller.f_code.co_filename):
+            self._calls.add(call)
+            data = args[0] if args else None
+            warned = self._safely(_warnings, original, data) if isinstance(data, torch.Tensor) else 0
+            graph = isinstance(data, torch.Tensor) and data.requires_grad
+            self.emit(events.TensorMade, user_place(caller), warned=warned or 0, graph=graph)
+        return original(*args, **kwargs)
+
     def _switch(self, original: Any, manager: Any, mode: bool) -> None:
         original(manager, mode)
         caller = sys._getframe(2)
@@ -1532,6 +1543,7 @@ class Recorder:
                     for name in ("clip_grad_norm_", "clip_grad_value_")
                 ),
                 (torch.set_grad_enabled, "__init__", self._switch),
+                (torch, "tensor", self._make),
                 (torch, "save", self._save),
                 (torch, "load", self._read_file),
                 (nn.Module, "state_dict", self._state_dict),
@@ -1659,6 +1671,14 @@ def _named(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
         yield from value.named_parameters()
     elif isinstance(value, nn.Parameter):
         yield "", value
+
+
+def _warnings(original: Any, data: torch.Tensor) -> int:
+    """How often torch says that what it is given is a tensor already."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        original(data)
+    return sum("copy construct" in str(one.message) for one in caught)
 
 
 def _differs(tensor: torch.Tensor, result: Any) -> bool:

@@ -64,6 +64,7 @@ from torchlint.facts import (
     StateDict,
     SuperInit,
     Tensor,
+    TensorCopied,
     Unknown,
     Unscaled,
     Value,
@@ -71,7 +72,7 @@ from torchlint.facts import (
     ZeroGrad,
     only,
 )
-from torchlint.semantics import loaders, states
+from torchlint.semantics import devices, loaders, states
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.containers import LISTS, look_into
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
@@ -496,6 +497,8 @@ def _super_call(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> 
 
 def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, arguments: Arguments, discarded: bool) -> Value:
     """`receiver.name(...)`."""
+    if name in ("cuda", "to"):
+        devices.moved(m, node, receiver, name, arguments.all())
     match receiver:
         case Wrapped(alternatives=[Module() as inside]) if name == "module":
             return forward(m, node, inside, arguments)
@@ -632,7 +635,15 @@ def _module_method(
 ) -> Value:
     match name:
         case "eval":
-            m.emit(ModeSet(*m.at(node), module=receiver, training=False, spelling=_receiver_spelling(node)))
+            m.emit(
+                ModeSet(
+                    *m.at(node),
+                    module=receiver,
+                    training=False,
+                    spelling=_receiver_spelling(node),
+                    under=frozenset().union(*m.tests),
+                )
+            )
             return receiver
         case "train":
             mode = arguments.get(0, "mode")
@@ -2024,6 +2035,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             return Unknown(origin="number")
         case "torch.device":
             given = arguments.get(0, "type")
+            devices.named(m, node, given, node.args[0].value if node.args else node)
             known = as_device(given) if given is not None else None
             return Device(
                 kind=known.kind if known is not None and isinstance(only(given), (Literal, Device)) else "open"
@@ -2307,11 +2319,34 @@ def _parameter(m: Machine, node: cst.Call, arguments: Arguments, trainable: bool
     return made
 
 
+_TORCH_ONLY = words.CASTS - {"type"} | {"to", "detach", "clone", "forward", "loss", "unsqueeze"}
+
+
+def _already_tensor(value: Value) -> bool:
+    """True for what is certainly a tensor by its making: what only has a tensor's methods may be an array."""
+    return all(isinstance(o, Tensor) and o.certain and _made_as_tensor(o, 0) for o in value.options())
+
+
+def _made_as_tensor(one: Tensor, depth: int) -> bool:
+    if one.graph or one.parameter or one.factory or one.made_by.startswith("torch.") or one.made_by in _TORCH_ONLY:
+        return True
+    return depth < 4 and any(
+        isinstance(o, Tensor) and _made_as_tensor(o, depth + 1) for part in one.operands for o in part.options()
+    )
+
+
 def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Value:
     """A tensor made here: on the CPU unless the call or a default says otherwise."""
     given = arguments.keywords.get("device")
     device: Device | None
+    if path == "torch.tensor" and arguments.nodes and _already_tensor(arguments.positional[0]):
+        site = m.site(arguments.nodes[0])
+        source = arguments.positional[0]
+        m.emit(TensorCopied(*m.at(node), source=source, argument=site, plain=len(node.args) == 1))
     if given is not None:
+        devices.named(
+            m, node, given, next((a.value for a in node.args if a.keyword and a.keyword.value == "device"), node)
+        )
         one = only(given)
         device = CPU if isinstance(one, Literal) and one.value is None else as_device(given)
         if m.active.info is not None:

@@ -16,6 +16,7 @@ from torchlint.facts import (
     Collection,
     Combined,
     Device,
+    DeviceChosen,
     Function,
     FunctionInfo,
     Grad,
@@ -564,7 +565,9 @@ def _boolean(m: Machine, node: cst.BooleanOperation) -> Value:
         return left
     found: list[Value] = []
     if outcome is None:
+        tests, m.tests = m.tests, (*m.tests, test_words(node.left))
         m.branch([lambda: None, lambda: found.append(ev(m, node.right))])
+        m.tests = tests
         return choice([left, *found]) if found else left
     return ev(m, node.right)
 
@@ -590,23 +593,37 @@ def _conditional(m: Machine, node: cst.IfExp) -> Value:
         return ev(m, node.body if outcome else node.orelse)
     found: list[Value] = []
     around, m.mode_tests = m.mode_tests, m.mode_tests + tests_mode(node.test)
+    tests, m.tests = m.tests, (*m.tests, test_words(node.test))
     m.branch([lambda: found.append(ev(m, node.body)), lambda: found.append(ev(m, node.orelse))])
-    m.mode_tests = around
+    m.mode_tests, m.tests = around, tests
     if all(isinstance(only(f), (Literal, Device)) for f in found):
         from torchlint.semantics.calls import as_device
 
         devices = [as_device(f) for f in found]
         if all(d is not None for d in devices) and len({d.kind for d in devices if d}) > 1:
+            m.emit(DeviceChosen(*m.at(node)))
             return Device(kind="open")
     return choice(found) if found else Unknown(origin="operation")
 
 
-_MODE_WORDS = frozenset({"training", "is_training", "train", "is_train", "training_mode", "train_mode", "eval_mode"})
+MODE_WORDS = frozenset({"training", "is_training", "train", "is_train", "training_mode", "train_mode", "eval_mode"})
 
 
 def tests_mode(test: Any) -> bool:
     """True when a test asks whether a module is in training mode."""
-    return not words_of(test).isdisjoint(_MODE_WORDS)
+    return not words_of(test).isdisjoint(MODE_WORDS)
+
+
+def test_words(test: Any) -> frozenset[str]:
+    """The names and the strings in a test."""
+    found: set[str] = set()
+    todo = [test]
+    while todo:
+        node = todo.pop()
+        if type(node) in (cst.Name, cst.SimpleString):
+            found.add(node.value)
+        todo.extend(children(node))
+    return frozenset(found)
 
 
 def _prunable(m: Machine) -> bool:

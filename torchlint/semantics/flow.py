@@ -49,6 +49,7 @@ from torchlint.facts import (
 from torchlint.semantics.containers import comprehended
 from torchlint.semantics.expressions import (
     INDEXED,
+    MODE_WORDS,
     attribute,
     combine,
     decided,
@@ -58,7 +59,7 @@ from torchlint.semantics.expressions import (
     part_made,
     remainder,
     sums,
-    tests_mode,
+    test_words,
 )
 from torchlint.semantics.functions import decoration, enter, registered_before
 from torchlint.semantics.keeping import Round, added, put_in_place, settle
@@ -601,14 +602,15 @@ def _if(m: Machine, node: cst.If) -> None:
     grads: list[Grad] = []
     rest: Any = node
     periods, leaves = m.periods, False
-    around = m.mode_tests
+    around, tests = m.mode_tests, m.tests
     while isinstance(rest, cst.If):
         outcome = decided(m, rest.test)
         if m.dead:
             break
         if outcome is None and remainder(m.tested):
             m.periods = (*m.periods, rest.test)
-        m.mode_tests += tests_mode(rest.test)
+        m.tests = (*m.tests, test_words(rest.test))
+        m.mode_tests += not m.tests[-1].isdisjoint(MODE_WORDS)
         if outcome is True:
             run_block(m, rest.body)
             break
@@ -621,6 +623,8 @@ def _if(m: Machine, node: cst.If) -> None:
             leaves = leaves or (m.dead and m.periods != periods)
             m.one_round = before
             m.active.mode_decides |= m.dead and m.mode_tests > around
+            if m.dead:
+                m.active.left = m.active.left.union(*m.tests[len(tests) :])
             if not m.dead:
                 ends.append((m.active.locals, m.heap, m.tail))
                 grads.append(m.grad)
@@ -632,10 +636,12 @@ def _if(m: Machine, node: cst.If) -> None:
             m.forks += 1
             run_block(m, rest.body)
             m.active.mode_decides |= m.dead and m.mode_tests > around
+            if m.dead:
+                m.active.left = m.active.left.union(*m.tests[len(tests) :])
             m.forks -= 1
     if not leaves:  # what comes after `if (i + 1) % n: continue` stands under that test too
         m.periods = periods
-    m.mode_tests = around
+    m.mode_tests, m.tests = around, tests
     if not ends:
         return
     if not m.dead:

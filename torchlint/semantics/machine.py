@@ -83,6 +83,7 @@ class Activation:
     owner: ClassInfo | None = None  # the class whose method runs, for super()
     file: str = ""  # of a module level: the file
     stars: list[str] = field(default_factory=list)  # of a module level: modules imported with *
+    left: frozenset[str] = frozenset()  # words of the tests of which one side has left
     mode_decides: bool = False  # one side of a test of the mode has left: what comes later depends on it
 
 
@@ -142,6 +143,7 @@ class Machine:
     choosing: int = 0  # how many calls are followed for each of the things that they may call
     one_round: bool = False
     off: tuple[Site | None, str] = (None, "")  # where gradients were switched off, and by what
+    tests: tuple[frozenset[str], ...] = ()  # the words of the tests around
     tries: int = 0  # how many `try` statements would catch an error here
     mode_tests: int = 0  # how many tests of `training` decide whether the program gets here
     expects_error: bool = False  # inside `with pytest.raises(...)` and its like
