@@ -43,7 +43,8 @@ no name for torch.
 
 ## Known limits
 Quiet unless every path ends in such an operation: `clamp`, a softmax and arithmetic on the output are taken for what
-they should be. A model of another file is not looked into, nor a criterion that is handed over as an argument.
+they should be. A model of another file is looked into where its import can be followed; a criterion that is
+handed over as an argument is not known.
 
 ## Proof
 In a real run the numbers that the loss is given are compared with [0, 1]; the pitfall shows numbers outside of it,

@@ -44,8 +44,9 @@ torch, or where scores come on one path and probabilities on another.
 
 ## Known limits
 Quiet unless every path ends in such an operation; arithmetic on the output (`x - x.logsumexp(1, keepdim=True)`) and
-`torch.log` of anything are taken for what they should be. A model of another file is not looked into. Libraries
-that take the logarithm themselves (skorch's `criterion=nn.NLLLoss`) make no call that is seen here.
+`torch.log` of anything are taken for what they should be. A model of another file is looked into only where its
+import can be followed. Libraries that take the logarithm themselves (skorch's `criterion=nn.NLLLoss`) make no call
+that is seen here.
 
 ## Proof
 In a real run the exponentials of what the loss is given are summed over the classes. Log-probabilities sum to 1;

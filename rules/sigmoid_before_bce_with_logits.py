@@ -45,7 +45,8 @@ fix where several sigmoid calls can come before the loss.
 
 ## Known limits
 Quiet unless every path ends in a sigmoid: `return logits if self.training else torch.sigmoid(logits)` is right. A
-model of another file is not looked into, nor a criterion that is handed over as an argument. Soft targets (a
+model of another file of the project is looked into where its import can be followed; a criterion that is handed over
+as an argument is not known. Soft targets (a
 sigmoid as the second argument) are right.
 
 ## Proof
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"binary_cross_entropy_with_logits", "BCEWithLogitsLoss"}, {"sigmoid", "Sigmoid", "expit"}]
+words = [{"binary_cross_entropy_with_logits", "BCEWithLogitsLoss"}]
 fixable = "sometimes"
 
 

@@ -43,7 +43,8 @@ gradients may be too large. No fix where several softmax calls can come before t
 
 ## Known limits
 Quiet unless every path ends in a softmax: `return logits if self.training else softmax(logits)` is right. A model
-of another file is not looked into, nor a criterion that is handed over as an argument. `log_softmax` before cross
+of another file of the project is looked into where its import can be followed; a criterion that is handed over as an
+argument is not known. `log_softmax` before cross
 entropy changes nothing but the time it takes, and is not reported. Soft targets (a softmax as the second argument)
 are right.
 
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"cross_entropy", "CrossEntropyLoss"}, {"softmax", "Softmax", "Softmax2d"}]
+words = [{"cross_entropy", "CrossEntropyLoss"}]
 fixable = "sometimes"
 
 

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 
 import pytest
 from following import follow
 
+from torchlint.engine import analyse
 from torchlint.facts import Loss
+from torchlint.registry import by_name
+from torchlint.source import Source
 
 HEADER = """
 import torch
@@ -120,3 +124,25 @@ def test_parts_of_what_a_module_gives_back_are_told_apart_when_unpacked() -> Non
 def test_a_loss_says_how_what_its_input_was_made_from_is_still_written() -> None:
     facts = follow("p = F.softmax(x, 1)\nF.nll_loss(p, y)\nx = 1\nF.nll_loss(p, y)\nF.nll_loss(p[0], y)", HEADER)
     assert [loss.before for root in facts.roots for loss in root.of(Loss)] == ["x", "", ""]
+
+
+@pytest.mark.parametrize(("tail", "found"), [("F.softmax(self.fc(x), dim=1)", 1), ("self.fc(x)", 0)])
+def test_the_forward_of_a_model_of_another_file_is_followed(tmp_path: Path, tail: str, found: int) -> None:
+    model = f"""
+from torch import nn
+from torch.nn import functional as F
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return {tail}
+"""
+    (tmp_path / "model.py").write_text(model)
+    program = "from torch import nn\nfrom model import Net\n\nnet = Net()\nnn.CrossEntropyLoss()(net(x), y)\n"
+    (tmp_path / "train.py").write_text(program)
+    told = analyse(Source.read(tmp_path / "train.py"), [by_name()["softmax-before-cross-entropy"]])
+    assert [(one.code, one.span.row, one.fix) for one in told] == [("softmax-before-cross-entropy", 5, None)] * found
