@@ -125,7 +125,11 @@ def _within(module: Module, event: Forward, root: Root) -> bool:
         if frame.name.startswith("test"):
             return True  # a test of the method
         owner = frame.function.owner if frame.function is not None else None
-        if owner is not None and module.cls is not None and _kin(owner, module.cls):
+        if owner is None:
+            continue
+        if module.cls is None and not module.api and owner.module is not Derives.NO:
+            return True  # a wrapper may well stand in for what it wraps
+        if module.cls is not None and _kin(owner, module.cls):
             return True
     return False
 
