@@ -270,6 +270,30 @@ def training_forwards(root: Root, module: Value) -> Iterator[Forward]:
             yield forward
 
 
+def lost_graphs(roots: list[Root]) -> list[tuple[Root, Backward, Cut]]:
+    """The backward passes whose loss has no graph, however they are reached, and where it lost it."""
+    found: dict[object, list[tuple[Root, Backward, Cut | None]]] = {}
+    for root in roots:
+        for backward in root.of(Backward):
+            found.setdefault(backward.site.node, []).append((root, backward, _lost_graph(backward)))
+    lost: list[tuple[Root, Backward, Cut]] = []
+    for passes in found.values():
+        root, backward, cut = passes[0]
+        if cut is not None and all(one is not None for _, _, one in passes):
+            lost.append((root, backward, cut))
+    return lost
+
+
+def _lost_graph(backward: Backward) -> Cut | None:
+    """Where the loss of a backward pass lost its graph, which it has on no path; None when it may have one."""
+    found: Cut | None = None
+    for one in backward.loss.options() if backward.loss is not None else ():
+        if not isinstance(one, (Tensor, Unknown)) or one.graph or one.cut is None or backward.error_expected:
+            return None
+        found = found or one.cut
+    return found
+
+
 def trained_with(backward: Backward, value: Value) -> bool:
     """True when `value` certainly is a tensor with a graph that the backward pass went through.
 

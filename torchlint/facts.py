@@ -67,6 +67,7 @@ class Cut:
     of: Value  # the value that still had it
     switched: Site | None = None  # for "no_grad": where gradients were switched off
     by: str = ""  # and by what: "with", "decorator" or "statement"
+    inner: Site | None = None  # the expression that still had it, where one stands there
 
 
 @dataclass(slots=True, eq=False)
@@ -689,6 +690,7 @@ class Backward(Event):
     loss: Value | None = None
     roots: frozenset[Value] | None = None
     autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
+    error_expected: bool = False  # in `with pytest.raises(...)` and its like
 
     @property
     def scaler(self) -> Value | None:

@@ -134,3 +134,16 @@ def nearest(kind: str, name: str) -> str:
         return meant
     close = difflib.get_close_matches(name, sorted(_KINDS[kind]), n=1, cutoff=_ALIKE)
     return close[0] if close else ""
+
+
+# Where a graph can end because the step has no gradient, or a gradient that is zero everywhere.
+_STEPS = ("argmax", "argmin", "argsort", "round", "floor", "ceil", "trunc", "sign", "any", "all", "nonzero")
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "isclose", "logical_and", "logical_or", "logical_not")
+_CASTS = ("long", "int", "short", "bool", "byte", "char")
+NON_DIFFERENTIABLE = frozenset(
+    {
+        *(f"{prefix}{name}" for name in (*_STEPS, *_COMPARISONS, *_CASTS) for prefix in ("", "torch.")),
+        *(f"torch.{name}" for name in ("int8", "int16", "int32", "int64", "uint8")),
+        *("==", "!=", "<", "<=", ">", ">="),
+    }
+)

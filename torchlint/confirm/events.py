@@ -675,6 +675,13 @@ class Ended(Event):
     torch: str = ""
 
 
+def without_graph(error: Raised) -> bool:
+    """Whether the program ended because a loss had no graph."""
+    if error.kind == "RuntimeError":
+        return "does not require grad and does not have a grad_fn" in error.message
+    return error.kind == "AttributeError" and "'float' object has no attribute 'backward'" in error.message
+
+
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
 
 E = TypeVar("E", bound=Event)

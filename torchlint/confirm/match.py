@@ -157,10 +157,16 @@ def _only(code: str, one: Measurement, sources: Sources) -> RuntimeOnly:
 _DEVICES = frozenset({"device-mismatch", "tensor-without-device", "tensor-move-discarded"})
 
 
+# Rules whose measurements are of one and the same error; where none has a finding, the first may speak of it.
+_ONE_ERROR = ("detached-loss", "non-differentiable-loss")
+
+
 def _not_explained(shown: Iterable[RuntimeOnly], verdicts: Iterable[Verdict]) -> Iterator[RuntimeOnly]:
     """Without the errors that a confirmed finding leads to: what was not moved meets what was."""
     explained = any(one.code in _DEVICES and one.outcome is Outcome.CONFIRMED for one in verdicts)
-    return (one for one in shown if not (explained and one.code in _DEVICES))
+    lossy = any(one.code in _ONE_ERROR and one.outcome is Outcome.CONFIRMED for one in verdicts)
+    hidden = {*(_DEVICES if explained else ()), *(_ONE_ERROR if lossy else _ONE_ERROR[1:])}
+    return (one for one in shown if one.code not in hidden)
 
 
 def _once(shown: Iterable[RuntimeOnly]) -> Iterator[RuntimeOnly]:

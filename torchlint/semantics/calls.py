@@ -243,6 +243,8 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     if isinstance(called, Unknown) and called.origin in ("attribute", "parameter", "item") and m.grad is not Grad.OFF:
         graph |= frozenset({called}) if called.holds and not called.graph else frozenset()
     result = Unknown(site=m.site(node), origin="call", graph=graph, operands=tuple(handed) if graph else ())
+    if name and isinstance(receiver, Unknown) and receiver.cut is not None and receiver.origin in ("number", "numpy"):
+        result.origin, result.cut = "numpy", receiver.cut  # an array of numbers has no graph again
     if any(word in (name or _spelling(node.func)).lower() for word in words.ZERO_GRAD_WORDS):
         m.emit(ZeroGrad(*m.at(node), target=given[0] if given else Unknown(origin="call")))
     keeps = isinstance(receiver, Instance) or (
@@ -949,7 +951,7 @@ def _as_optimizer(m: Machine, value: Value) -> Value:
 
 def _backward(m: Machine, node: Any, loss: Value | None) -> None:
     roots = graph_of(loss)
-    m.emit(Backward(*m.at(node), loss=loss, roots=roots or None, autocast=m.autocast))
+    m.emit(Backward(*m.at(node), loss=loss, roots=roots or None, autocast=m.autocast, error_expected=m.expects_error))
 
 
 def _like(m: Machine, node: Any, tensor: Tensor, made_by: str) -> Tensor:

@@ -17,8 +17,21 @@ def cut_at(m: Machine, node: Any, how: str, *operands: Value) -> Cut | None:
     for one in operands:
         graph = graph_of(one)
         if graph:
-            return Cut(m.site(node), how, graph, one, *(m.off if how == "no_grad" else ()))
+            if how == "no_grad":
+                return Cut(m.site(node), how, graph, one, *m.off)
+            inner = _inner(node)
+            return Cut(m.site(node), how, graph, one, inner=m.site(inner) if inner is not None else None)
     return inherited_cut(list(operands))
+
+
+def _inner(node: Any) -> Any:
+    """The expression that a graph is cut from: `loss` of `loss.item()`, `loss.data`, `torch.tensor(loss)`."""
+    match node:
+        case cst.Attribute(value=value) | cst.Call(func=cst.Attribute(value=value), args=[]):
+            return value
+        case cst.Call(args=[argument, *_]) if not argument.star and argument.keyword is None:
+            return None if isinstance(argument.value, (cst.List, cst.Tuple)) else argument.value
+    return None
 
 
 def inherited_cut(operands: list[Value], losses: bool = False) -> Cut | None:
@@ -33,7 +46,7 @@ def inherited_cut(operands: list[Value], losses: bool = False) -> Cut | None:
         cut = cut_of(operand)
         if cut is not None:
             found = found or cut
-        elif not (_without_gradient(operand) or (losses and position > 0)):
+        elif not (_without_gradient(operand) or (losses and position > 0 and _target(operand))):
             return None
     return found
 
@@ -52,6 +65,17 @@ def cut_of(value: Value | None) -> Cut | None:
             case _:
                 return None
     return found
+
+
+_TARGETS = ("label", "target", "truth", "gt", "y")
+
+
+def _target(value: Value) -> bool:
+    """True for what is called as targets are."""
+    return all(
+        isinstance(o, (Unknown, Tensor)) and o.name.rpartition(".")[2].lower().startswith(_TARGETS)
+        for o in value.options()
+    )
 
 
 def _without_gradient(value: Value) -> bool:
