@@ -173,6 +173,9 @@ class Backward(Event):
     accumulates: bool = True  # False for `torch.autograd.grad`
     # How much a mean over a batch, which the loss was made from, counts in it: 1 as it is, 1/k divided by k.
     weight: float | None = None
+    halved: int = 0  # numbers of the gradient that were on their way into half precision, where looked at
+    flushed: int = 0  # those of them that became zero there
+    scale: float = 1.0  # what a GradScaler scaled the loss by
 
 
 @dataclass(slots=True, frozen=True)

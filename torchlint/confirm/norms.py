@@ -51,6 +51,35 @@ def norm_of(parameters: Iterable[torch.Tensor], kind: float = 2.0) -> float:
     return float(torch.linalg.vector_norm(torch.stack(found), kind)) if found else 0.0
 
 
+def halving_nodes(start: Any) -> Iterator[Any]:
+    """The nodes of a loss's graph, the nearest on each way, where a gradient is converted to half precision."""
+    todo, seen = [start], 0
+    while todo and seen < 2 * DEPTH:
+        node = todo.pop(0)
+        if node is None:
+            continue
+        seen += 1
+        if node.name() == "ToCopyBackward0" and _half(node):
+            yield node
+        else:
+            todo.extend(parent for parent, _ in node.next_functions)
+
+
+def _half(node: Any) -> bool:
+    parent, place = node.next_functions[0]
+    known = getattr(parent, "_input_metadata", ())  # since torch 2.1
+    return place < len(known) and known[place].dtype is torch.float16
+
+
+def count_flushed(found: list[int], gradients: Any) -> None:
+    """Adds to `found` how many numbers of a gradient are not zero, and how many of these are in half precision."""
+    gradient = gradients[0] if gradients else None
+    if isinstance(gradient, torch.Tensor) and gradient.dtype is torch.float32:
+        there = gradient != 0
+        found[0] += int(there.sum())
+        found[1] += int((there & (gradient.to(torch.float16) == 0)).sum())
+
+
 def mean_nodes(start: Any) -> Iterator[Any]:
     """The nodes of a loss's graph that take a mean over a batch, the nearest on each way."""
     todo, seen = [start], 0

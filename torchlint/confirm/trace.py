@@ -44,7 +44,7 @@ from torchlint.confirm.kept import Kept
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
 from torchlint.confirm.losses import CALLS_PER_LINE, CALLS_PER_WEIGHT, FUNCTIONS, SOFTMAXES, measure, merged
-from torchlint.confirm.norms import Clip, clipped, mean_nodes, norm_of
+from torchlint.confirm.norms import Clip, clipped, count_flushed, halving_nodes, mean_nodes, norm_of
 from torchlint.confirm.parallel import Listeners, is_sharded
 from torchlint.confirm.pretend import PretendedAccelerator
 from torchlint.confirm.storages import Storages
@@ -798,7 +798,8 @@ class Recorder:
                     self.emit(events.Backward, place, forwards=tuple(sorted(self._reached)))
                 return result
             self._safely(self._ledger.before_backward)
-            weights = self._safely(self._weigh, loss)  # filled by the pass
+            flushed = [0, 0]
+            weights = self._safely(self._weigh, loss, flushed)  # both are filled by the pass
             result = original(*args, **kwargs)
             self._scale_of_last = self._safely(self._factor, loss) or 1.0
             number = self.emit(
@@ -807,6 +808,9 @@ class Recorder:
                 forwards=tuple(sorted(self._reached)),
                 loss=self._safely(self._loss, loss),
                 weight=max(weights) / self._scale_of_last if weights else None,
+                halved=flushed[0],
+                flushed=flushed[1],
+                scale=self._scale_of_last,
             )
             self._safely(self._ledger.after_backward, number)
             if self._listeners:
@@ -839,13 +843,18 @@ class Recorder:
         scaler = self._scaled[1]()
         return float(scaler.get_scale()) if scaler is not None else 1.0
 
-    def _weigh(self, loss: Any) -> list[float]:
-        """A list that the coming backward pass will fill: how much each mean over a batch counts in `loss`."""
+    def _weigh(self, loss: Any, flushed: list[int]) -> list[float]:
+        """A list that the coming backward pass will fill: how much each mean over a batch counts in `loss`.
+
+        So it will `flushed`: with the numbers of the gradient that go into half precision, and those lost there.
+        """
         found: list[float] = []
         if self._weighed < WEIGHED and isinstance(loss, torch.Tensor) and loss.numel() == 1:
             self._weighed += 1
             for node in mean_nodes(loss.grad_fn):
                 node.register_prehook(functools.partial(_weight, found))
+            for node in halving_nodes(loss.grad_fn):
+                node.register_prehook(functools.partial(count_flushed, flushed))
         return found
 
     def _delivered(self) -> None:
