@@ -49,8 +49,8 @@ import can be followed. Libraries that take the logarithm themselves (skorch's `
 that is seen here.
 
 ## Proof
-In a real run the exponentials of what the loss is given are summed over the classes. Log-probabilities sum to 1;
-the pitfall shows another sum in most rows.
+In a real run the exponentials of what the loss is given are summed over the classes, and autograd is asked what made
+it. Log-probabilities sum to 1; the pitfall shows another sum in most rows, of what came straight from a layer.
 
 ## References
 - torch.nn.NLLLoss: https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html
@@ -71,6 +71,13 @@ from torchlint.rule import Around, Facts, Finding, Fix, Group, Safety
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
     from torchlint.confirm.trace import Trace
+
+# Nodes of autograd; arithmetic is none of them: log-probabilities times a reward are a policy's loss.
+_NO_LOGARITHMS = frozenset(
+    """
+    Addmm Mm Bmm Baddbmm Convolution ConvolutionOverrideable Softmax Sigmoid Relu LeakyRelu Elu Gelu Silu Tanh Softplus
+    """.split()
+)
 
 group = Group.CORRECTNESS
 words = [{"nll_loss", "NLLLoss", "NLLLoss2d"}, {"nn", "torch", "functional"}]
@@ -109,9 +116,9 @@ def probe(trace: Trace) -> Iterator[Measurement]:
 
     what, unit = "likelihoods of all classes together", "of a row, in the middle"
     for loss in trace.of(events.LossComputed):
-        if loss.loss != "nll_loss" or loss.classes < 2:
+        if loss.loss != "nll_loss" or loss.classes < 2 or not loss.node:
             continue
-        harmed = loss.evidence > 0.05
+        harmed = loss.evidence > 0.05 and loss.node in _NO_LOGARITHMS
         total = math.exp(min(loss.evidence, 50.0)) if harmed else 1.0
         message = "what the loss is given are logarithms of probabilities"
         if harmed:

@@ -31,7 +31,7 @@ LARGEST = 10_000_000  # elements that are looked through
 # Nodes of the graph that leave the numbers as they are.
 _RESHAPING = frozenset(
     {"View", "UnsafeView", "Reshape", "ReshapeAlias", "Squeeze", "Unsqueeze", "Flatten", "Permute", "Transpose", "T"}
-    | {"ToCopy", "Clone", "Alias", "Expand"}
+    | {"ToCopy", "Clone", "Alias", "Expand", "Index", "IndexSelect", "Select", "Slice"}
 )
 
 
