@@ -183,3 +183,42 @@ def test_a_process_that_fails_fails_as_without_the_trace(tmp_path: Path) -> None
     assert "ValueError: no more" in done.stderr
     assert report["runs"][0]["status"] == 1
     assert (report["runs"][0]["error"], report["runs"][0]["error_at"]["location"]["row"]) == ("ValueError: no more", 19)
+
+
+SHARDED = """
+import sys
+import tempfile
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+def run(rank, store):
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    model = nn.Linear(8, 2)
+    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(torch.randn(8, 8)), torch.randint(0, 2, (8,))).backward()
+        optimizer.step()
+    dist.destroy_process_group()
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(run, args=(folder + "/store",), nprocs=2)
+"""
+
+
+@pytest.mark.training
+def test_what_lies_in_other_processes_is_not_looked_at(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.distributed.is_available() or tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
+        pytest.skip("this torch has no fully_shard")
+    (tmp_path / "train.py").write_text(SHARDED)
+    done, report = confirm(tmp_path, "train.py")
+    assert (done.returncode, report["runs"][0]["steps"]) == (0, 3), done.stderr
+    assert not [note for note in report["notes"] if "could not look" in note], "the trace takes part in no collective"

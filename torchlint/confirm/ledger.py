@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
+from torchlint.confirm.parallel import local
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -134,5 +136,6 @@ def _any(tensor: torch.Tensor) -> bool:
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
-    dense = tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()
+    mine = local(tensor).detach()
+    dense = mine.to_dense() if mine.is_sparse else mine
     return dense.reshape(-1).to(torch.promote_types(dense.dtype, torch.float32))

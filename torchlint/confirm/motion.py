@@ -15,6 +15,7 @@ import torch
 
 from torchlint.confirm import events
 from torchlint.confirm.events import Event, Place
+from torchlint.confirm.parallel import local
 from torchlint.confirm.trace import Recorder
 
 SAMPLE = 64  # numbers of a parameter that are compared
@@ -86,7 +87,7 @@ class Motion:
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:
-    flat = parameter.detach()
+    flat = local(parameter).detach()
     if flat.layout is not torch.strided:
         return torch.zeros(0)
     flat = flat.reshape(-1)

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from torchlint.confirm.parallel import local
+
 DEPTH = 16  # nodes of a loss's graph that are looked at for the mean it was made from
 MEANS = frozenset({"MeanBackward0", "MeanBackward1"})
 MEAN_REDUCTION = 1  # as torch writes it
@@ -45,7 +47,7 @@ def norm_of(parameters: Iterable[torch.Tensor], kind: float = 2.0) -> float:
     for parameter in parameters:
         gradient = parameter.grad
         if gradient is not None:
-            values = gradient.detach()
+            values = local(gradient).detach()
             values = values.coalesce().values() if values.is_sparse else values
             found.append(torch.linalg.vector_norm(values.float(), kind).cpu())
     return float(torch.linalg.vector_norm(torch.stack(found), kind)) if found else 0.0

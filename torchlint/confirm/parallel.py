@@ -81,6 +81,12 @@ def is_sharded(module: nn.Module) -> bool:
     return any(kind.__name__ in names for part in module.modules() for kind in type(part).__mro__)
 
 
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """What of a tensor lies in this process: to compute with the whole of a `DTensor` would talk to the others."""
+    mine = getattr(tensor, "_local_tensor", tensor)
+    return mine if isinstance(mine, torch.Tensor) else tensor
+
+
 def _trainable(wrapper: nn.Module) -> Iterator[torch.Tensor]:
     return (parameter for parameter in wrapper.parameters() if parameter.requires_grad)
 

@@ -234,7 +234,10 @@ class _Tracing:
         """Writes the trace's last word."""
         torch: Any = sys.modules.get("torch")
         if self.recorder is not None:
-            self.finish()
+            try:
+                self.finish()
+            except Exception as error:  # the program is over and keeps its status, whatever cannot be looked at now
+                self._log.write(events.Untraced, message=f"{type(error).__name__}: {str(error)[:200]}")
             if self.recorder.adopted or self.recorder.missed:
                 self._log.write(events.Threads, traced=self.recorder.adopted, missed=self.recorder.missed)
         device = "cpu"

@@ -18,6 +18,7 @@ from torchlint.confirm import events
 from torchlint.confirm.events import Place
 from torchlint.confirm.frames import user_place
 from torchlint.confirm.layers import depends_on_mode, inits
+from torchlint.confirm.parallel import local
 
 PASSES = 3  # of one module in one mode that are looked at
 MOST = 32  # strays of one module that are told of
@@ -41,7 +42,7 @@ class _Watched:
 
     def got(self, parameter: torch.Tensor) -> None:
         if parameter.grad is not None and len(self.parameters) < MOST:
-            self.gradient = max(self.gradient, float(parameter.grad.detach().double().norm()))
+            self.gradient = max(self.gradient, float(local(parameter.grad).detach().double().norm()))
             self.parameters.append(id(parameter))
 
 

@@ -45,7 +45,7 @@ from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
 from torchlint.confirm.losses import CALLS_PER_LINE, CALLS_PER_WEIGHT, FUNCTIONS, SOFTMAXES, measure, merged
 from torchlint.confirm.norms import Clip, clipped, count_flushed, halving_nodes, mean_nodes, norm_of
-from torchlint.confirm.parallel import Listeners, is_sharded
+from torchlint.confirm.parallel import Listeners, is_sharded, local
 from torchlint.confirm.pretend import PretendedAccelerator
 from torchlint.confirm.storages import Storages
 from torchlint.confirm.strays import Strays
@@ -1080,7 +1080,7 @@ class Recorder:
         for watched in self._watched.values():
             parameter = watched.parameter()
             if watched.start is None and parameter is not None and parameter.grad is not None:
-                watched.start = parameter.detach().cpu().double().clone()
+                watched.start = local(parameter).detach().cpu().double().clone()
         self._blank = not any(p.grad is not None and any_nonzero(p.grad) for p in _parameters(optimizer))
         self._clip_outcomes(optimizer)
         left = self._left.pop(id(optimizer), None)
@@ -1166,7 +1166,7 @@ class Recorder:
             if lost:
                 left.update((id(p), p) for p in lost)
                 kinds.append(type(module).__name__)
-        gradients = [float(p.grad.detach().double().norm()) for p in left.values() if p.grad is not None]
+        gradients = [float(local(p.grad).detach().double().norm()) for p in left.values() if p.grad is not None]
         self.emit(
             events.Holdings,
             self._built.get(key, user_place()),
@@ -1195,12 +1195,12 @@ class Recorder:
             parameter = watched.parameter()
             if parameter is None:
                 continue
-            now, start = parameter.detach().cpu().double(), watched.start
+            now, start = local(parameter).detach().cpu().double(), watched.start
             yield events.Orphan(
                 parameter=self._identity(parameter),
                 name=watched.name,
                 held=key in held,
-                gradient=float(parameter.grad.detach().double().norm()) if parameter.grad is not None else 0.0,
+                gradient=float(local(parameter.grad).detach().double().norm()) if parameter.grad is not None else 0.0,
                 distance=float((now - start).norm()) if start is not None and start.shape == now.shape else 0.0,
             )
 
@@ -1377,7 +1377,7 @@ class Recorder:
         key = self._identity(module)
         for value in list(state.values())[: STATES - len(self._states)]:
             if isinstance(value, torch.Tensor) and not value.is_sparse:
-                sample = value.detach().reshape(-1)[:SAMPLE].clone()
+                sample = local(value).detach().reshape(-1)[:SAMPLE].clone()
                 kept = self._states[id(value)] = _Kept(weakref.ref(value), key, place, self._total_steps, sample)
                 self._states_by_storage.put(value, kept)
 
@@ -1393,7 +1393,7 @@ class Recorder:
                 taken = self._states_by_storage.get(one)  # a view of it
             if taken is None or taken.steps == self._total_steps or one.numel() < taken.sample.numel():
                 continue
-            now = one.detach().reshape(-1)[:SAMPLE].cpu().double()
+            now = local(one).detach().reshape(-1)[:SAMPLE].cpu().double()
             found.setdefault(taken.place, []).append(taken)
             distance = float((now - taken.sample.cpu().double()).norm())
             distances[taken.place] = max(distances.get(taken.place, 0.0), distance)
