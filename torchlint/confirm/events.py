@@ -354,6 +354,17 @@ class ModeSet(Event):
 
 
 @dataclass(slots=True, frozen=True)
+class NormsTrained(Event):
+    """A model was trained that has normalisation layers which were put in evaluation mode by themselves.
+
+    `place` is the last `train()` that set the mode of any of them, else the call of the model.
+    """
+
+    frozen: int  # that are in evaluation mode still
+    thawed: int  # that are in training mode
+
+
+@dataclass(slots=True, frozen=True)
 class GradSwitched(Event):
     """`torch.set_grad_enabled(...)` as a statement: it holds from here on."""
 

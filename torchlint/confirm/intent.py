@@ -33,6 +33,8 @@ def unmeant(code: str, one: Measurement, trace: Trace, texts: Mapping[str, str])
             return _stays_frozen(trace, one)
         case "ignored-tensor-result":
             return False  # to measure its time, or to see whether it works: the code says so, the run does not
+        case "frozen-norm-unfrozen-by-train":
+            return False  # to train them again may be what is wanted
         case "dropout-ignores-eval":
             return not re.search("training|always|monte|bayes", text.splitlines()[one.place.line - 1], re.IGNORECASE)
         case "unscaled-accumulation":  # some add up on purpose, and chose their learning rate for it

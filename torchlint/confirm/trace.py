@@ -253,6 +253,8 @@ class Recorder:
         self._anatomies: dict[int, _Anatomy] = {}
         self._passes: dict[tuple[Any, ...], int] = {}
         self._batches = Batches(self, self._identity)
+        self._frozen: weakref.WeakKeyDictionary[nn.Module, Place | None] = weakref.WeakKeyDictionary()
+        self._norms_told: dict[Place, int] = {}
         self._calls: set[tuple[Any, int]] = set()  # of tensor methods, by the instruction
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
@@ -598,6 +600,14 @@ class Recorder:
             return original(module, *args, **kwargs)
         with self._working():  # it calls itself on every layer
             result = original(module, *args, **kwargs)
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            if module.training:
+                self._frozen.pop(module, None)
+            else:
+                self._frozen[module] = None
+        elif self._frozen and module.training:
+            place = user_place()
+            self._frozen.update({layer: place for layer in module.modules() if layer in self._frozen})
         self.emit(
             events.ModeSet,
             user_place(),
@@ -702,6 +712,8 @@ class Recorder:
             self._outputs.put(one, number)
             if one.grad_fn is not None:
                 one.grad_fn.register_prehook(mark)
+        if tracked and self._frozen and module.training:
+            self._tell_norms(module, place)
         if tracked and anatomy.parameters:
             self._trained[self._identity(module)] = weakref.ref(module)
 
@@ -782,6 +794,14 @@ class Recorder:
 
     def _kept_before(self, now: int) -> int:
         return len({mark.step for mark in self._marks.values() if 0 < mark.step < now})
+
+    def _tell_norms(self, module: nn.Module, place: Place) -> None:
+        layers = [layer for layer in module.modules() if layer in self._frozen]
+        thawed = [layer for layer in layers if layer.training]
+        by = next((at for layer in layers if (at := self._frozen[layer]) is not None), place)
+        if layers and self._norms_told.get(by, 0) < 2:
+            self._norms_told[by] = self._norms_told.get(by, 0) + 1
+            self.emit(events.NormsTrained, by, frozen=len(layers) - len(thawed), thawed=len(thawed))
 
     # ------------------------------------------------------------------------------------------------------ gradients
 
