@@ -6,9 +6,9 @@ as found when a rule that stands for its pitfall reports in the same function, o
 
     python -m tests.ecosystem.recall --rows realbugs.jsonl FOLDER
 
-FOLDER holds either the files laid out by row number, `<n>/before/<path>` and `<n>/after/<path>` (n counts from 1), or
-clones of the repositories named `<owner>+<name>`, `<owner>__<name>` or `<owner>/<name>`, bare or not. Nothing is
-fetched.
+FOLDER holds either the projects laid out by row number, `<n>/before/` and `<n>/after/` (n counts from 1; with only the
+file itself in it, what hangs on other files cannot be found), or clones of the repositories named `<owner>+<name>`,
+`<owner>__<name>` or `<owner>/<name>`, bare or not. Nothing is fetched.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import io
 import json
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchlint import imports
 from torchlint.diagnostic import Diagnostic
 from torchlint.engine import analyse
 from torchlint.registry import load
-from torchlint.source import Source
+from torchlint.source import Source, SourceError
 
 NEAR = 15  # lines
 
@@ -127,16 +133,34 @@ def _row(line: str, number: int, place: str) -> Row:
         raise ValueError(f"{place}: not a row ({error!r})") from error
 
 
-def contents(folder: Path, row: Row) -> tuple[bytes, bytes]:
-    """The file before the fix and after it. Raises LookupError saying what is missing."""
+@contextmanager
+def trees(folder: Path, row: Row) -> Iterator[tuple[Path, Path]]:
+    """The folders with the project as it was before the fix and after it, for as long as they are needed.
+
+    Raises LookupError saying what is missing.
+    """
     laid_out = folder / str(row.number)
     if laid_out.is_dir():
-        try:
-            return (laid_out / "before" / row.path).read_bytes(), (laid_out / "after" / row.path).read_bytes()
-        except OSError as error:
-            raise LookupError(f"{error.filename}: {error.strerror}") from error
+        yield laid_out / "before", laid_out / "after"
+        return
     git = _git_directory(folder, row.repo)
-    return _show(git, row.parent, row.path), _show(git, row.fix, row.path)
+    with tempfile.TemporaryDirectory(prefix="torchlint-") as scratch:
+        places = []
+        for name, revision in (("before", row.parent), ("after", row.fix)):
+            place = Path(scratch, name)
+            place.mkdir()
+            _unpack(git, revision, place)
+            places.append(place)
+        yield places[0], places[1]
+
+
+def _unpack(git: Path, revision: str, place: Path) -> None:
+    """Puts the Python files of a revision into a folder, so that imports lead where they led."""
+    made = subprocess.run(["git", "--git-dir", str(git), "archive", revision, "--", "*.py"], capture_output=True)
+    if made.returncode:
+        raise LookupError(made.stderr.decode(errors="replace").strip())
+    with tarfile.open(fileobj=io.BytesIO(made.stdout)) as archive:
+        archive.extractall(place, filter="data")
 
 
 def _git_directory(folder: Path, repo: str) -> Path:
@@ -148,33 +172,38 @@ def _git_directory(folder: Path, repo: str) -> Path:
     raise LookupError(f"no folder of row and no clone of {repo} in {folder}")
 
 
-def _show(git: Path, revision: str, path: str) -> bytes:
-    done = subprocess.run(["git", "--git-dir", str(git), "show", f"{revision}:{path}"], capture_output=True)
-    if done.returncode:
-        raise LookupError(done.stderr.decode(errors="replace").strip())
-    return done.stdout
-
-
 def judge(row: Row, folder: Path) -> Outcome:
     """Lints both files and keeps the findings that hit the row."""
     try:
-        before, after = contents(folder, row)
-        place = _function(before, row.line)
-        line = _line_after(before, after, row.line)
-        return Outcome(row, _hits(row, before, row.line, place), _hits(row, after, line, place))
+        with trees(folder, row) as (before, after):
+            old, new = _read(before / row.path), _read(after / row.path)
+            place = _function(old.data, row.line)
+            line = _line_after(old.data, new.data, row.line)
+            return Outcome(row, _hits(row, old, row.line, place), _hits(row, new, line, place))
     except LookupError as error:
         return Outcome(row, problem=str(error))
 
 
-def _hits(row: Row, data: bytes, line: int, place: str) -> tuple[Diagnostic, ...]:
+def _read(path: Path) -> Source:
+    """Raises LookupError when the file cannot be read."""
+    try:
+        return Source.read(path)
+    except SourceError as error:
+        raise LookupError(f"{path}: {error}") from error
+
+
+def _hits(row: Row, source: Source, line: int, place: str) -> tuple[Diagnostic, ...]:
     """Raises LookupError when the file could not be analysed."""
     wanted = [rule for rule in load() if rule.name in row.rules]
-    found = analyse(Source(row.path, data), wanted)
+    imports.forget()
+    found = analyse(source, wanted)
     for one in found:
         if one.code not in row.rules:
             raise LookupError(f"{one.code}: {one.message}")
     return tuple(
-        one for one in found if abs(one.span.row - line) <= NEAR or (place and _function(data, one.span.row) == place)
+        one
+        for one in found
+        if abs(one.span.row - line) <= NEAR or (place and _function(source.data, one.span.row) == place)
     )
 
 
