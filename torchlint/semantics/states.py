@@ -218,7 +218,7 @@ _DOWNLOADS = frozenset(
     huggingface_hub.hf_hub_download huggingface_hub.snapshot_download huggingface_hub.cached_download
     huggingface_hub.file_download.hf_hub_download transformers.utils.cached_file transformers.utils.hub.cached_file
     urllib.request.urlopen requests.get wget.download gdown.download gdown.cached_download
-    cached_path.cached_path kagglehub.model_download kagglehub.dataset_download fsspec.open
+    cached_path.cached_path kagglehub.model_download kagglehub.dataset_download
     """.split()
 )
 _TO_FILE = {
