@@ -246,6 +246,7 @@ class Recorder:
         self._watched: dict[int, _Watched] = {}
         self._built: dict[int, Place] = {}  # optimizers, and where
         self._taken: dict[int, _Taken] = {}  # by the id of an optimizer's first parameter
+        self._claimed: dict[int, weakref.ref[torch.Tensor]] = {}  # what any optimizer was built over
         self._unclaimed: dict[
             int, tuple[weakref.ref[torch.Tensor], int]
         ] = {}  # what nobody holds, and its first version
@@ -1046,6 +1047,7 @@ class Recorder:
         self._safely(self._watch_step, optimizer)
         taken = self._safely(self._taken_by, optimizer, key)
         held = list(_parameters(optimizer))
+        self._claimed.update((id(parameter), weakref.ref(parameter)) for parameter in held)
         self.emit(
             events.OptimizerBuilt,
             place,
@@ -1180,7 +1182,7 @@ class Recorder:
         kinds: list[str] = []
         for module in self.trained():
             own = list(module.parameters())
-            if not module.training or any(id(p) in held for p in own):
+            if not module.training or any(id(p) in held or self._was_claimed(p) for p in own):
                 continue
             lost = [p for p in own if p.grad is not None and p.requires_grad and self._stays(p)]
             if lost:
@@ -1198,6 +1200,11 @@ class Recorder:
             norm=sum(g * g for g in gradients) ** 0.5,
             shared=len(mine & {id(p) for one in others for p in _parameters(one)}),
         )
+
+    def _was_claimed(self, parameter: torch.Tensor) -> bool:
+        """True when some optimizer had a parameter, if only one that is gone by now: its gradient may be an old one."""
+        known = self._claimed.get(id(parameter))
+        return known is not None and known() is parameter
 
     def _stays(self, parameter: torch.Tensor) -> bool:
         """True as long as nothing has written to a parameter that no optimizer holds: not by hand either."""
