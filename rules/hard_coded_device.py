@@ -1,9 +1,8 @@
 """A CUDA device is written out in code that runs on the CPU too, where there is no GPU.
 
 ## What it finds
-`.cuda()`, `.to("cuda")`, `device="cuda:0"` or `torch.device("cuda")` without a test, in a function that elsewhere
-chooses between CUDA and the CPU (`"cuda" if torch.cuda.is_available() else "cpu"`), or whose module does. The finding
-stands at the call.
+`.cuda()`, `.to("cuda")` or `device="cuda:0"` without a test, in a function that elsewhere chooses between CUDA and
+the CPU (`"cuda" if torch.cuda.is_available() else "cpu"`), or whose module does. The finding stands at the call.
 
 ## Why it hurts
 The program says that it works without a GPU, and does not: at this line it ends with "Torch not compiled with CUDA
@@ -40,7 +39,8 @@ one may be another. Where it has no name in reach, or another GPU than the first
 
 ## Known limits
 Programs that need a GPU throughout are let be: there is no choice in them. Quiet under any test that speaks of CUDA,
-GPUs, devices or ranks, after one that has left the function, and in a `try`.
+GPUs, devices or ranks, after one that has left the function, in a `try`, and about `torch.device("cuda")` alone,
+which needs no GPU.
 
 ## Proof
 The program is run on a machine without a GPU: it ends at that line. Healthy is a forward pass.

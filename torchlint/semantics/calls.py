@@ -2037,7 +2037,6 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             return Unknown(origin="number")
         case "torch.device":
             given = arguments.get(0, "type")
-            devices.named(m, node, given, node.args[0].value if node.args else node)
             known = as_device(given) if given is not None else None
             return Device(
                 kind=known.kind if known is not None and isinstance(only(given), (Literal, Device)) else "open"
