@@ -55,6 +55,7 @@ from torchlint.effects import may_add_gradients, may_feed
 from torchlint.facts import (
     Backward,
     Event,
+    Evidence,
     GradientsClipped,
     Optimizer,
     OptimizerStep,
@@ -131,6 +132,9 @@ def _too_large(facts: Facts, root: Root, step: OptimizerStep) -> Finding | None:
     scaler = backward.scaler if backward is not None else None
     if backward is None or len(found) > 1 or not isinstance(scaler, Scaler):
         return None
+    made = [one.evidence is Evidence.MADE for one in (scaler, *step.optimizer.options()) if hasattr(one, "evidence")]
+    if not any(made):
+        return None  # both come from code out of sight: this optimizer may divide by itself
     name, fix = scaler.name or "the GradScaler", None
     if step.spelling and not step.closure and _names(facts, scaler, step.site) and not any(root.of(GradientsClipped)):
         changes: list[Change] = [Replace(step.site, f"{scaler.name}.step({step.spelling})")]

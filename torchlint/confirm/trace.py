@@ -97,7 +97,7 @@ ORDER = 4096  # samples of a pass over the data whose order is compared
 STATES = 20_000  # tensors of states that are remembered
 SAMPLE = 64  # numbers of each
 LIMIT = 200_000  # events of one run
-WEIGHED = 64  # backward passes of which it is seen how much the batch's mean counts
+WEIGHED = 24  # backward passes of which it is seen how much the batch's mean counts
 NORMS = 32  # steps of an optimizer at which the norm of its gradients is measured, where it is clipped or scaled
 FIRST_SIGHTS = 4  # forwards from one place that a resting recorder still looks at
 
