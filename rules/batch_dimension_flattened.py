@@ -50,7 +50,8 @@ class Net(nn.Module):
 ```
 
 ## Fix and its safety
-Flattens from dimension 1 on. Unsafe: a module that is given one sample at a time gives another shape then.
+Flattens from dimension 1 on. Unsafe: a module that is given one sample at a time gives another shape then. No fix for
+other ways of writing it than `flatten`, `view(-1)`, `reshape(-1)` and `ravel`.
 
 ## Known limits
 Quiet where nothing shows that batches come in, where `forward` adds a dimension itself (`unsqueeze`), and where the

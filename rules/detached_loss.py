@@ -16,11 +16,14 @@ Wrong:
 ```python
 import torch
 
-net = torch.nn.Linear(4, 1)
-loss = net(torch.ones(2, 4)).square().mean()
-loss = torch.tensor(loss.item(), requires_grad=True)
-loss.backward()
-print(net.weight.grad)
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in batches:
+    optimizer.zero_grad()
+    loss = criterion(model(x), y).detach()
+    loss.backward()
+    optimizer.step()
 ```
 
 Right:
@@ -28,16 +31,19 @@ Right:
 ```python
 import torch
 
-net = torch.nn.Linear(4, 1)
-loss = net(torch.ones(2, 4)).square().mean()
-loss.backward()
-print(net.weight.grad)
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in batches:
+    optimizer.zero_grad()
+    loss = criterion(model(x), y)
+    loss.backward()
+    optimizer.step()
 ```
 
 ## Fix and its safety
 What stands inside of the call, without it. Unsafe: where the same value is kept or printed too, that now has a graph.
-None for graphs that end in `.data`, in NumPy,
-or where a number goes into a new tensor.
+No fix for graphs that end in `.data`, in NumPy, or where a number goes into a new tensor.
 
 ## Known limits
 Quiet where a part of the loss may have a graph of its own that cannot be seen: a parameter of the function, the

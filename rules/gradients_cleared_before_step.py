@@ -33,8 +33,8 @@ optimizer.step()
 
 ## Fix and its safety
 Moves the `zero_grad()` to right before the first backward pass, or where that stands in another block to right after
-the step. Safe: a program whose
-gradients are all thrown away computes nothing with them that could change.
+the step. Safe: a program whose gradients are all thrown away computes nothing with them that could change. No fix
+where neither place can be reached by moving one statement.
 
 ## Known limits
 Quiet wherever gradients could come back in between: `.grad` is read or assigned, or the model or the optimizer is

@@ -16,24 +16,39 @@ look right for a long time.
 Wrong:
 
 ```python
-with torch.autocast("cuda", dtype=torch.float16):
-    loss = criterion(model(x), y)
-loss.backward()
-optimizer.step()
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in batches:
+    optimizer.zero_grad()
+    with torch.autocast("cuda", dtype=torch.float16):
+        loss = criterion(model(x), y)
+    loss.backward()
+    optimizer.step()
 ```
 
 Right:
 
 ```python
-with torch.autocast("cuda", dtype=torch.float16):
-    loss = criterion(model(x), y)
-scaler.scale(loss).backward()
-scaler.step(optimizer)
-scaler.update()
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+scaler = torch.amp.GradScaler("cuda")
+for x, y in batches:
+    optimizer.zero_grad()
+    with torch.autocast("cuda", dtype=torch.float16):
+        loss = criterion(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
 ```
 
 ## Fix and its safety
-None: a scaler is made once and used in three places. Where the device has bfloat16, `dtype=torch.bfloat16` is the
+No fix: a scaler is made once and used in three places. Where the device has bfloat16, `dtype=torch.bfloat16` is the
 smaller change.
 
 ## Known limits

@@ -50,7 +50,7 @@ with `"optimizer": optimizer.state_dict()` in what was saved.
 
 ## Fix and its safety
 Loads the optimizer's state as well, where the file's own `torch.save` puts it beside the model's. Unsafe: files
-that were saved before may not have it.
+that were saved before may not have it. No fix where no such save is in sight.
 
 ## Known limits
 Quiet for SGD without momentum, which has nothing to remember; where no counter is read, as in fine-tuning; where the

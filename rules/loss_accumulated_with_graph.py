@@ -15,8 +15,13 @@ GPU too, and long runs end with an out-of-memory error far from the line that ca
 Wrong:
 
 ```python
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 total = 0.0
-for x, y in loader:
+for x, y in batches:
     optimizer.zero_grad()
     loss = criterion(model(x), y)
     loss.backward()
@@ -27,8 +32,13 @@ for x, y in loader:
 Right:
 
 ```python
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 total = 0.0
-for x, y in loader:
+for x, y in batches:
     optimizer.zero_grad()
     loss = criterion(model(x), y)
     loss.backward()

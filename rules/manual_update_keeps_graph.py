@@ -36,7 +36,8 @@ for _ in range(2):
 
 ## Fix and its safety
 The new value is copied into the leaf under `torch.no_grad()`, and the gradient is cleared where nothing in the loop
-clears it. Unsafe: other names for the old tensor see the new values from then on.
+clears it. Unsafe: other names for the old tensor see the new values from then on. No fix where the
+new value or `torch.no_grad` cannot be written there.
 
 ## Known limits
 Quiet where `requires_grad_()` or `requires_grad = True` is set on the new tensor, where `retain_grad` is used, and

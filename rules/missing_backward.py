@@ -29,7 +29,7 @@ for x, y in batches:
 ```
 
 ## Fix and its safety
-None: which of the tensors is the loss is for the author to say.
+No fix: which of the tensors is the loss is for the author to say.
 
 ## Known limits
 Quiet wherever code out of sight could compute the gradients: it is handed the model, the optimizer or something that

@@ -14,6 +14,10 @@ chance, or what normalisation layers do by themselves.
 Wrong:
 
 ```python
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for x, y in batches:
     optimizer.zero_grad()
@@ -24,6 +28,10 @@ for x, y in batches:
 Right:
 
 ```python
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for x, y in batches:
     optimizer.zero_grad()
@@ -34,7 +42,8 @@ for x, y in batches:
 
 ## Fix and its safety
 Writes `optimizer.step()` after the backward pass, or after the clipping that follows it, where all of them stand in one
-block. Unsafe: who wanted the gradients alone gets a trained model.
+block. Unsafe: who wanted the gradients alone gets a trained model. No fix
+elsewhere.
 
 ## Known limits
 Quiet wherever something out of sight could take the step: the optimizer, or an object that holds it, is handed on,

@@ -33,8 +33,8 @@ print(net.weight.requires_grad)
 ```
 
 ## Fix and its safety
-The right name. Unsafe: from then on the flag really is set, and what was trained before is frozen. There is none where
-the owner is a module: there `requires_grad` would be as meaningless.
+The right name. Unsafe: from then on the flag really is set, and what was trained before is frozen. There is no fix
+where the owner is a module: there `requires_grad` would be as meaningless.
 
 ## Known limits
 Quiet about owners that are not certainly torch's, such as options and objects of the file's own classes, and about

@@ -32,7 +32,8 @@ print(net.weight.requires_grad)
 
 ## Fix and its safety
 `module.requires_grad_(...)`, which sets the flag of every parameter. Unsafe: from then on the module really is frozen,
-and an optimizer that holds its parameters leaves them as they are.
+and an optimizer that holds its parameters leaves them as they are. No fix
+where the assignment is not one plain target and value.
 
 ## Known limits
 Quiet about modules whose class has a `requires_grad` of its own, and about values that are not certainly modules: a

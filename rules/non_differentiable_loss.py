@@ -35,7 +35,7 @@ loss.backward()
 ```
 
 ## Fix and its safety
-None: the loss has to be another one. For classes it is cross entropy on the scores, for rounding the distance before
+No fix: the loss has to be another one. For classes it is cross entropy on the scores, for rounding the distance before
 it, or an estimator that lets gradients pass (`x + (x.round() - x).detach()`).
 
 ## Known limits

@@ -15,16 +15,34 @@ at the second step.
 Wrong:
 
 ```python
-scaler.scale(loss).backward()
-optimizer.step()
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+scaler = torch.amp.GradScaler("cuda")
+for x, y in batches:
+    optimizer.zero_grad()
+    loss = criterion(model(x), y)
+    scaler.scale(loss).backward()
+    optimizer.step()
 ```
 
 Right:
 
 ```python
-scaler.scale(loss).backward()
-scaler.step(optimizer)
-scaler.update()
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+scaler = torch.amp.GradScaler("cuda")
+for x, y in batches:
+    optimizer.zero_grad()
+    loss = criterion(model(x), y)
+    scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
 ```
 
 ## Fix and its safety

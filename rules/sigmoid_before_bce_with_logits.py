@@ -40,8 +40,8 @@ for x, y in batches:
 
 ## Fix and its safety
 Takes the sigmoid out: of the call, or by giving the loss what the sigmoid was applied to, or at the end of
-`forward`. Unsafe: what else reads the output sees scores then, where 0 stands for a probability of one half. No
-fix where several sigmoid calls can come before the loss.
+`forward`. Unsafe: what else reads the output sees scores then, where 0 stands for a probability of one half.
+No fix where several sigmoid calls can come before the loss.
 
 ## Known limits
 Quiet unless every path ends in a sigmoid: `return logits if self.training else torch.sigmoid(logits)` is right. A

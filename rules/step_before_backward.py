@@ -14,24 +14,36 @@ pass: the gradients belong to weights that are gone, or torch refuses the backwa
 Wrong:
 
 ```python
-optimizer.zero_grad()
-loss = criterion(model(x), y)
-optimizer.step()
-loss.backward()
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in batches:
+    optimizer.zero_grad()
+    loss = criterion(model(x), y)
+    optimizer.step()
+    loss.backward()
 ```
 
 Right:
 
 ```python
-optimizer.zero_grad()
-loss = criterion(model(x), y)
-loss.backward()
-optimizer.step()
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for x, y in batches:
+    optimizer.zero_grad()
+    loss = criterion(model(x), y)
+    loss.backward()
+    optimizer.step()
 ```
 
 ## Fix and its safety
 Moves the `step()` to right after the backward pass, where both stand in one block and nothing is clipped or scaled.
-Safe: the first step used nothing, and what the others used was meant for this place.
+Safe: the first step used nothing, and what the others used was meant for this place. No fix elsewhere.
 
 ## Known limits
 Quiet where a backward pass, or code out of sight, could come before the first step on some path, and about a loop that

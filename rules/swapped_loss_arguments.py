@@ -36,7 +36,8 @@ for x, y in batches:
 ```
 
 ## Fix and its safety
-Swaps the two. Unsafe: the loss is another one then, which is the point of it.
+Swaps the two. Unsafe: the loss is another one then, which is the point of it. No fix where a
+comment stands in one of them.
 
 ## Known limits
 Quiet about losses that give the same both ways round (`MSELoss`, `L1Loss`, `SmoothL1Loss`, `HuberLoss`) and about

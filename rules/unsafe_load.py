@@ -53,7 +53,7 @@ objects are restored with. Healthy is 0. A file without code in it does no harm,
 ## References
 - torch.load: https://docs.pytorch.org/docs/stable/generated/torch.load.html
 - Serialization semantics: https://docs.pytorch.org/docs/stable/notes/serialization.html
-- Security policy of PyTorch: https://github.com/pytorch/pytorch/security/policy
+- torch.serialization.add_safe_globals: https://docs.pytorch.org/docs/stable/notes/serialization.html#torch.serialization.add_safe_globals
 """
 
 from __future__ import annotations

@@ -16,6 +16,11 @@ goes up, or a smaller learning rate that seems to help.
 Wrong:
 
 ```python
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for i, (x, y) in enumerate(loader):
     loss = criterion(model(x), y)
     loss.backward()
@@ -27,6 +32,11 @@ for i, (x, y) in enumerate(loader):
 Right:
 
 ```python
+import torch
+
+model = torch.nn.Linear(4, 1)
+criterion = torch.nn.MSELoss()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for i, (x, y) in enumerate(loader):
     loss = criterion(model(x), y) / 4
     loss.backward()
@@ -38,6 +48,7 @@ for i, (x, y) in enumerate(loader):
 ## Fix and its safety
 Divides the loss where `backward()` is called, by what the remainder is taken of, where that can be written there.
 Unsafe: a learning rate that was chosen for the long gradients is too small for the right ones.
+No fix where that number has no name there.
 
 ## Known limits
 Quiet about optimizers that do not care for the length of a gradient (Adam and its kin) or that are not seen to be

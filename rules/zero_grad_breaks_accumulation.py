@@ -35,8 +35,8 @@ for i, (x, y) in enumerate(loader):
 ```
 
 ## Fix and its safety
-Moves the `zero_grad()` to right after the step, where both are in one function. Safe: what it no longer clears has not
-been used by any step.
+Moves the `zero_grad()` to right after the step. Safe: what it no longer clears has not been used by any step. No fix
+where the two are not in one function.
 
 ## Known limits
 Quiet where the step's own backward pass stands under the same test (an update that is made in every n-th round only),
