@@ -79,14 +79,17 @@ from typing import TYPE_CHECKING
 
 from torchlint.effects import may_update
 from torchlint.facts import (
+    Collection,
     Event,
     Join,
     Loaded,
+    Mapping,
     Module,
     Moved,
     OptimizerBuilt,
     Root,
     Saved,
+    StateDict,
     StateReturned,
     StateTaken,
     Value,
@@ -170,14 +173,47 @@ def _stale_use(root: Root, taken: StateTaken, model: Module) -> Event | None:
             case Loaded(state=state) if state is not None and same(event.target, model):
                 if states & {"passed", "stale"} and _is(state, taken):
                     return event
-            case Saved(value=value) | StateReturned(value=value):
-                if "stale" in states and not taken.site.one_round and _is(value, taken):
+            case Saved(value=value, tests=tests) | StateReturned(value=value, tests=tests):
+                if "stale" not in states or taken.site.one_round or not _is(value, taken):
+                    continue
+                # Under the same tests it is the state of this round, and so it is where other branches take theirs.
+                if not _implies(tests, taken.tests) and not _taken_elsewhere(root, taken, event, value):
                     return event
     return None
 
 
 def _is(value: Value, taken: StateTaken) -> bool:
     return any(state is taken.state for state in states_in(value))
+
+
+def _implies(these: tuple[frozenset[str], ...], those: tuple[frozenset[str], ...]) -> bool:
+    """True when what runs under these tests seems to run only where those hold, as far as their words tell."""
+    return all(any(one <= other and ("else" in one) == ("else" in other) for other in these) for one in those)
+
+
+def _taken_elsewhere(root: Root, taken: StateTaken, use: Event, value: Value) -> bool:
+    """True when each way to a use that does not lead past `taken` in that round leads past another that it may be."""
+    others = list(_alternatives(value, taken))
+    if not others:
+        return False
+    again = [t for t in root.of(StateTaken) if t is taken or any(t.state is state for state in others)]
+
+    def step(state: str, event: Event) -> str | None:
+        return None if event in again else state
+
+    heads = [e for e in root.of(Join) if e.label == "loop" and any(e.site.node is one.site.node for one in taken.loops)]
+    return not any(use in walk(head.next, "", step) for head in heads)
+
+
+def _alternatives(value: Value, taken: StateTaken, depth: int = 0) -> Iterator[StateDict]:
+    """The states that may stand where the state of `taken` may stand in `value`."""
+    for one in value.options():
+        if not _is(one, taken):
+            yield from states_in(one)
+        elif depth < 4 and isinstance(one, (Collection, Mapping)):
+            for part in one.items if isinstance(one, Collection) else one.entries.values():
+                if _is(part, taken):
+                    yield from _alternatives(part, taken, depth + 1)
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:

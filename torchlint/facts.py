@@ -1044,6 +1044,7 @@ class Saved(Event):
 
     value: Value = field(default_factory=Value)
     argument: Site | None = None
+    tests: tuple[frozenset[str], ...] = ()  # the words of the tests around
 
 
 @dataclass(slots=True, eq=False)
@@ -1066,6 +1067,7 @@ class StateTaken(Event):
 
     state: StateDict = field(default_factory=StateDict)
     spelling: str = ""  # how the target is written here
+    tests: tuple[frozenset[str], ...] = ()  # the words of the tests around
 
 
 @dataclass(slots=True, eq=False)
@@ -1073,6 +1075,7 @@ class StateReturned(Event):
     """A function returns a state, or something with one in it."""
 
     value: Value = field(default_factory=Value)
+    tests: tuple[frozenset[str], ...] = ()  # the words of the tests around
 
 
 @dataclass(slots=True, eq=False)

@@ -1530,7 +1530,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
 def _pairs(arguments: Arguments) -> Mapping | None:
     """The dict that a list of pairs with constant keys makes, where it is written out."""
     one = only(arguments.positional[0]) if len(arguments.all()) == 1 and arguments.positional else None
-    if not isinstance(one, Collection) or one.open or one.grown is not None:
+    if not isinstance(one, Collection):
         return None
     entries: dict[str, Value] = {}
     for pair in map(only, one.items):
@@ -1538,7 +1538,7 @@ def _pairs(arguments: Arguments) -> Mapping | None:
         if not isinstance(pair, Collection) or not isinstance(key, Literal):
             return None
         entries[str(key.value)] = pair.items[1]
-    return Mapping(entries=entries)
+    return Mapping(entries=entries, open=one.open or one.grown is not None)
 
 
 def _defaults(m: Machine, factory: Value | None) -> Value:
@@ -2045,7 +2045,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             value = arguments.get(0, "obj")
             if value is not None:
                 site = m.site(arguments.nodes[0]) if arguments.nodes else None
-                m.emit(Saved(*m.at(node), value=value, argument=site))
+                m.emit(Saved(*m.at(node), value=value, argument=site, tests=m.tests))
             return Unknown(origin="call")
         case "torch.load":
             return states.read_file(m, node, arguments)

@@ -630,6 +630,7 @@ def _if(m: Machine, node: cst.If) -> None:
                 grads.append(m.grad)
             (m.active.locals, m.heap, m.tail), m.grad = state, grad
             m.forks -= 1
+        m.tests = (*m.tests[:-1], m.tests[-1] | {"else"})
         rest = rest.orelse
     else:
         if rest is not None:

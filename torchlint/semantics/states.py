@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def taken(m: Machine, node: cst.Call, owner: Value) -> StateDict:
     """`owner.state_dict()`."""
     state = StateDict(site=m.site(node), origin="state_dict", of=owner)
-    m.emit(StateTaken(*m.at(node), state=state, spelling=_spelled(node)))
+    m.emit(StateTaken(*m.at(node), state=state, spelling=_spelled(node), tests=m.tests))
     return state
 
 
@@ -110,7 +110,7 @@ def escaped(values: list[Value]) -> None:
 def returned(m: Machine, node: Any, value: Value) -> None:
     """Tells that a function returns a state."""
     if states_in(value):
-        m.emit(StateReturned(*m.at(node), value=value))
+        m.emit(StateReturned(*m.at(node), value=value, tests=m.tests))
 
 
 # ------------------------------------------------------------------------------------------------------ files
