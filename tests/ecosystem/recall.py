@@ -2,7 +2,9 @@
 
 Takes a list of such bugs (JSON lines: repo, fix, parent, path, line, pitfall, scope) and a folder with the code, lints
 the file before the fix and after it, and says which bugs were reported and which reports the fix silenced. A bug counts
-as found when a rule that stands for its pitfall reports in the same function, or within 15 lines of the bug's line.
+as found when a rule that stands for its pitfall reports in the same function, or within 15 lines of the bug's line, or
+names such a place among the lines that explain the finding. For a bug that hangs on several files of the project, the
+files beside it are linted as well: what is wrong in a helper is often reported where it is called.
 
     python -m tests.ecosystem.recall --rows realbugs.jsonl FOLDER
 
@@ -179,7 +181,7 @@ def judge(row: Row, folder: Path) -> Outcome:
             old, new = _read(before / row.path), _read(after / row.path)
             place = _function(old.data, row.line)
             line = _line_after(old.data, new.data, row.line)
-            return Outcome(row, _hits(row, old, row.line, place), _hits(row, new, line, place))
+            return Outcome(row, _all_hits(row, old, row.line, place), _all_hits(row, new, line, place))
     except LookupError as error:
         return Outcome(row, problem=str(error))
 
@@ -192,19 +194,40 @@ def _read(path: Path) -> Source:
         raise LookupError(f"{path}: {error}") from error
 
 
-def _hits(row: Row, source: Source, line: int, place: str) -> tuple[Diagnostic, ...]:
-    """Raises LookupError when the file could not be analysed."""
+def _all_hits(row: Row, source: Source, line: int, place: str) -> tuple[Diagnostic, ...]:
+    """The findings at a bug, told in its file or, where it hangs on several, in a file beside it."""
+    found = _hits(row, source, source, line, place)
+    if row.scope == "project":
+        path = Path(source.filename)
+        for other in sorted(path.parent.glob("*.py")):
+            if other != path:
+                found += _hits(row, _read(other), source, line, place)
+    return found
+
+
+def _hits(row: Row, linted: Source, source: Source, line: int, place: str) -> tuple[Diagnostic, ...]:
+    """What is said of `linted` that concerns a line of `source`. Raises LookupError when it could not be analysed."""
     wanted = [rule for rule in load() if rule.name in row.rules]
     imports.forget()
-    found = analyse(source, wanted)
+    found = analyse(linted, wanted)
     for one in found:
-        if one.code not in row.rules:
+        if linted is source and one.code not in row.rules:
             raise LookupError(f"{one.code}: {one.message}")
     return tuple(
         one
         for one in found
-        if abs(one.span.row - line) <= NEAR or (place and _function(source.data, one.span.row) == place)
+        if one.code in row.rules
+        and any(abs(at - line) <= NEAR or (place and _function(source.data, at) == place) for at in _rows(one, source))
     )
+
+
+def _rows(one: Diagnostic, source: Source) -> Iterator[int]:
+    """The lines of a file that a finding names."""
+    if Path(one.filename) == Path(source.filename):
+        yield one.span.row
+    for related in one.related:
+        if Path(related.filename or one.filename) == Path(source.filename):
+            yield related.span.row
 
 
 def _function(data: bytes, line: int) -> str:
