@@ -42,8 +42,8 @@ with torch.no_grad():
 ## Fix and its safety
 Writes `model.eval()`, with the program's own name for the model, before the evaluation. Where training goes
 on after the evaluation, `model.train()` is written at its head too; where there is no place for that, no fix
-is offered. Unsafe: it changes what the program prints, and what it trains if an evaluation stands between two
-epochs.
+is offered, nor where autograd records as well and both want to be mended. Unsafe: it changes what the program
+prints, and what it trains if an evaluation stands between two epochs.
 
 ## Known limits
 Quiet about a model in which nothing depends on the mode, about one whose layers are not in sight, about
@@ -68,19 +68,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.effects import mode_after, shared_loop, training_forwards
+from torchlint.effects import mode_after, related, shared_loop, training_forwards
 from torchlint.facts import (
     Backward,
     Derives,
     Event,
     Forward,
     Grad,
+    GradientUsed,
     Loaded,
+    Loop,
     ModeSet,
     Module,
+    NumberRead,
     OptimizerBuilt,
     Root,
     Tensor,
+    Unknown,
+    Value,
+    computed_from,
     may_be_same,
     only,
     walk,
@@ -93,7 +99,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.SUSPICIOUS
-words = [{"no_grad", "inference_mode", "set_grad_enabled", "load_state_dict"}, {"torch"}]
+words = [{"no_grad", "inference_mode", "set_grad_enabled", "load_state_dict", "item", "tolist"}, {"torch"}]
 fixable = "sometimes"
 
 
@@ -118,20 +124,52 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 
 def _inference(root: Root, forward: Forward) -> bool:
-    """True when the call is meant to predict: gradients are off, or trained weights were loaded and nothing trains."""
+    """True when the call is meant to predict.
+
+    Gradients are off, trained weights were loaded and nothing trains, or a loop of its own only measures.
+    """
     if _noise(forward) and (len(list(root.of(OptimizerBuilt))) != 1):
         return False  # a probe of the shape, or a GAN, whose samples are drawn in training mode on purpose
     if forward.grad is Grad.OFF:
         return not any(
             b.frame is forward.frame and b.loops[-1:] == forward.loops[-1:] and b.loops for b in root.of(Backward)
         )
-    if forward.grad is not Grad.DEFAULT or any(root.of(Backward)):
+    if forward.grad is not Grad.DEFAULT:
         return False
+    if any(root.of(Backward)):
+        return _measures(root, forward)
 
     def after(state: str, event: Event) -> str:
         return "loaded" if isinstance(event, Loaded) and may_be_same(event.target, forward.module) else state
 
     return walk([root.entry], "new", after).get(forward) == {"loaded"}
+
+
+def _measures(root: Root, forward: Forward) -> bool:
+    """True for a pass over data whose answers become numbers and train nothing, in a program that trains elsewhere.
+
+    In a function of its own: it is not left to what the loop does with its other batches.
+    """
+    frame, model = forward.frame, forward.module
+    loop = forward.loops[-1] if forward.loops and forward.loops[-1].frame is frame else None
+    passes = list(root.of(Backward))
+    if frame.function is None or loop is None or not _goes_over_data(loop):
+        return False
+    if any(b.inside(loop) or frame in b.frame.stack() for b in passes) or any(root.of(GradientUsed)):
+        return False
+    if not any(related(one, model) for b in passes for one in b.roots or ()) or _trains(passes, forward.output):
+        return False
+    return any(e.frame is frame and e.inside(loop) for e in root.of(NumberRead))
+
+
+def _goes_over_data(loop: Loop) -> bool:
+    over = only(loop.over)
+    return over is not None and not (isinstance(over, Unknown) and over.origin == "number")
+
+
+def _trains(passes: list[Backward], output: Value | None) -> bool:
+    outputs = set(output.options()) if output is not None else set()
+    return any(b.roots is None or outputs & computed_from(b.loss).keys() for b in passes)
 
 
 def _noise(forward: Forward) -> bool:
@@ -172,6 +210,8 @@ def _fix(root: Root, forward: Forward) -> Fix | None:
     """`model.eval()` before the prediction, and `model.train()` where training goes on after it."""
     function = forward.frame.function
     trains_here = any(b.frame is forward.frame for b in root.of(Backward))
+    if forward.grad is not Grad.OFF and any(root.of(Backward)):
+        return None  # autograd should be switched off as well
     if not forward.spelling or (forward.loops and forward.loops[-1].body is None):
         return None  # no name, or one that means something in a comprehension only
     line = (f"{forward.spelling}.eval()",)

@@ -1106,6 +1106,13 @@ class SchedulerStep(Event):
 
 
 @dataclass(slots=True, eq=False)
+class NumberRead(Event):
+    """Plain numbers are read off a tensor: `.item()`, `.tolist()`, `.numpy()`."""
+
+    value: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
 class GradientUsed(Event):
     """`.grad` is read, `autograd.grad` is called, or `requires_grad` is set on an input: gradients matter here."""
 

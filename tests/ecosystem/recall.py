@@ -3,8 +3,8 @@
 Takes a list of such bugs (JSON lines: repo, fix, parent, path, line, pitfall, scope) and a folder with the code, lints
 the file before the fix and after it, and says which bugs were reported and which reports the fix silenced. A bug counts
 as found when a rule that stands for its pitfall reports in the same function, or within 15 lines of the bug's line, or
-names such a place among the lines that explain the finding. For a bug that hangs on several files of the project, the
-files beside it are linted as well: what is wrong in a helper is often reported where it is called.
+names such a place among the lines that explain the finding. Where its own file tells nothing, the files beside it are
+linted as well: what is wrong in a helper is often reported where it is called.
 
     python -m tests.ecosystem.recall --rows realbugs.jsonl FOLDER
 
@@ -195,9 +195,9 @@ def _read(path: Path) -> Source:
 
 
 def _all_hits(row: Row, source: Source, line: int, place: str) -> tuple[Diagnostic, ...]:
-    """The findings at a bug, told in its file or, where it hangs on several, in a file beside it."""
+    """The findings at a bug, told in its file or in one beside it."""
     found = _hits(row, source, source, line, place)
-    if row.scope == "project":
+    if not found:
         path = Path(source.filename)
         for other in sorted(path.parent.glob("*.py")):
             if other != path:

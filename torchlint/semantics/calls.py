@@ -47,6 +47,7 @@ from torchlint.facts import (
     Module,
     ModuleCast,
     Moved,
+    NumberRead,
     Optimizer,
     OptimizerBuilt,
     OptimizerStep,
@@ -1004,6 +1005,7 @@ def _tensor_method(
         return result
     if name in words.DETACHING:
         if name in ("item", "tolist", "numpy"):
+            m.emit(NumberRead(*m.at(node), value=receiver))
             return Unknown(origin="number", operands=(receiver,), cut=cut_at(m, node, name, receiver))
         return Tensor(made_by=name, device=receiver.device, operands=(receiver,), cut=cut_at(m, node, name, receiver))
     if name in (
@@ -1367,6 +1369,8 @@ def _unknown_method(
         made = made_by_method(m, node, receiver, name)
         return Tensor(site=m.site(node), made_by=name, graph=receiver.graph, device=receiver.device, made=made)
     if name in ("detach", "item", "cpu", "numpy", "tolist"):
+        if name in ("item", "tolist") and isinstance(receiver, Unknown):
+            m.emit(NumberRead(*m.at(node), value=receiver))
         return Unknown(
             name=receiver.name,
             origin="tensor" if name not in ("item", "tolist") else "number",
