@@ -484,7 +484,7 @@ class Recorder:
 
     def _kept(self, module: nn.Module, name: str, value: torch.Tensor) -> None:
         """A module was given a tensor outside of any pass."""
-        if isinstance(value, nn.Parameter) or name in module._buffers:
+        if isinstance(value, nn.Parameter) or name in module.__dict__.get("_buffers", ()):
             return
         self._kept_tensors.given(module, name)
         if value.grad_fn is not None:
