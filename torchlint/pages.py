@@ -143,7 +143,6 @@ def catalogue() -> str:
         members = [rule for rule in known if rule.group is group]
         if not members:
             continue
-        lines += ["", f"## {group.value}", "", promise, ""]
         lines += [
             "| rule | what it finds | fix | measured | bad | good | fixed |",
             "| --- | --- | --- | --- | --- | --- | --- |",
