@@ -136,8 +136,8 @@ def catalogue() -> str:
         "# The rules",
         "",
         "Written by `python3 dev.py prove`, which trains the programs of every rule and notes what was measured: the",
-        "harm in the rule's `bad.py` (over three seeds), the same number in `good.py`, and in `bad.py` after torchlint's",
-        "own fix (`-`: no fix there). `torchlint explain NAME` shows a rule's page.",
+        "harm in the rule's `bad.py` (over three seeds), the same number in `good.py`, and in `bad.py` after",
+        "torchlint's own fix (`-`: no fix there). `torchlint explain NAME` shows a rule's page.",
     ]
     head = ["| rule | what it finds | fix | measured | bad | good | fixed |", f"|{' --- |' * 7}"]
     for group, promise in _PROMISES.items():
