@@ -56,7 +56,7 @@ prediction is meant, predictions become deterministic. A call in a function that
 Quiet where a test of the mode decides about the call, where the rate may be 0 on some path or is handed in by
 a caller that cannot be seen, and where `training=True` is written out: that is said on purpose. A name or a
 comment that speaks of Monte Carlo, Bayesian or always active dropout keeps it quiet as well. Dropout in
-a lambda that is handed to a library is not seen.
+a named function that is handed to a library is not seen.
 
 ## Proof
 One batch goes through the model twice in evaluation mode. The largest difference between the two answers is

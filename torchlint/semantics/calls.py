@@ -237,6 +237,7 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
     given = arguments.all()
     handed = [*given, receiver] if receiver is not None else given
     m.unknown_call(node, name or _spelling(node.func), handed)
+    _run_handed(m, node, given)
     states.escaped(handed)
     states.note_called(m, node, receiver if receiver is not None and not name else Literal())
     graph: frozenset[Value] = graphs_of(handed)
@@ -270,6 +271,25 @@ def _unknown(m: Machine, node: cst.Call, receiver: Value | None, arguments: Argu
                         for option in inner.options():
                             link(option, result)
     return result
+
+
+def _run_handed(m: Machine, node: cst.Call, given: list[Value]) -> None:
+    """Code out of sight may call what it is given: a lambda that drops does so then, on what is not known."""
+    for value in given:
+        one = only(value)
+        info = one.info if isinstance(one, Function) else None
+        if (
+            isinstance(one, Function)
+            and info is not None
+            and isinstance(info.node, cst.Lambda)
+            and "dropout" in info.words
+        ):
+            unseen: list[Value] = [Unknown(name=name, origin="parameter") for name in info.parameters]
+            m.branch([lambda: None, partial(_called_with, m, one, unseen, node)])
+
+
+def _called_with(m: Machine, function: Function, arguments: list[Value], node: cst.Call) -> None:
+    enter(m, function, arguments, {}, node)
 
 
 def _spelling(node: Any) -> str:
@@ -1527,6 +1547,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
             result.origin = "library"  # an object whose methods are as harmless
         if path.startswith(("functools.", "copy.", "itertools.", "collections.")):
             _holding(m, result, arguments)
+            _run_handed(m, node, arguments.all())
         return result
     return _unknown(m, node, None, arguments, name=path)
 
