@@ -90,6 +90,8 @@ EXPLOSIVE = {
     + "".join(f"  @property\n  def p{i}(self): return self.p{i + 1}.x(self.p{i + 1}, save('a'))\n" for i in range(20))
     + "T().p0\n",
     "a list that holds itself": "x = []\nx.append(x)\nx.append(A)\nfor i in x:\n  for j in i: j.eval()\nunknown(x)\n",
+    "a list of numbers that holds itself": "x = []\nx.append(x)\ny = torch.tensor(x)\n(y - A(1)).backward()\n"
+    "torch.stack(x).detach()\nF.mse_loss(x, A(1)).backward()\n",
     "a dict that holds itself": "x = {}\nx['x'] = x\nx['x']['x']['x'].eval()\nunknown(x)\nx['n'] = A\nunknown(x)\n",
     "an attribute taken from another of the kind": (
         "class T:\n  def __init__(self):\n    self.o = None\n  def begin(self, parent: 'T'):\n"

@@ -61,7 +61,7 @@ from torchlint.semantics.expressions import (
     sums,
     test_words,
 )
-from torchlint.semantics.functions import decoration, enter, registered_before
+from torchlint.semantics.functions import decoration, dotted, enter, registered_before
 from torchlint.semantics.keeping import Round, added, put_in_place, settle
 from torchlint.semantics.leaves import changed, leaf_of, replaced
 from torchlint.semantics.machine import (
@@ -616,8 +616,10 @@ def _if(m: Machine, node: cst.If) -> None:
             break
         if outcome is None:
             m.forks += 1
+            tensor_or_not = _tensor_or_not(m, rest.test, rest)
             state, grad = (m.active.locals, m.heap, m.tail), m.grad
             m.active.locals, m.heap, m.tail = dict(state[0]), dict(state[1]), list(state[2])
+            m.active.locals.update(tensor_or_not[0])
             before, m.one_round = m.one_round, m.one_round or _one_round(rest.test)
             run_block(m, rest.body)
             leaves = leaves or (m.dead and m.periods != periods)
@@ -629,6 +631,7 @@ def _if(m: Machine, node: cst.If) -> None:
                 ends.append((m.active.locals, m.heap, m.tail))
                 grads.append(m.grad)
             (m.active.locals, m.heap, m.tail), m.grad = state, grad
+            m.active.locals.update(tensor_or_not[1])
             m.forks -= 1
         m.tests = (*m.tests[:-1], m.tests[-1] | {"else"})
         rest = rest.orelse
@@ -650,6 +653,27 @@ def _if(m: Machine, node: cst.If) -> None:
         grads.append(m.grad)
     m.merge(ends)
     m.grad = grads[0] if all(g is grads[0] for g in grads) else Grad.UNKNOWN
+
+
+def _tensor_or_not(m: Machine, test: Any, around: Any) -> tuple[dict[str, Value], dict[str, Value]]:
+    """What `isinstance(x, torch.Tensor)` tells of `x` where it holds, and where it does not, if one side binds it."""
+    match test:
+        case cst.UnaryOperation(operator=cst.Not(), expression=inner):
+            return _tensor_or_not(m, inner, around)[::-1]
+        case cst.Call(func=cst.Name("isinstance"), args=[cst.Arg(value=cst.Name(name)), cst.Arg(value=kind)]):
+            if dotted(m, kind) not in ("torch.Tensor", "torch.FloatTensor"):
+                return {}, {}
+        case cst.Call(func=cst.Attribute(attr=cst.Name("is_tensor")), args=[cst.Arg(value=cst.Name(name))]):
+            pass
+        case _:
+            return {}, {}
+    value = m.active.locals.get(name)
+    tensors = [one for one in value.options() if isinstance(one, Tensor)] if value is not None else []
+    if value is None or not tensors or name not in assigned_names(around):
+        return {}, {}
+    others = [one for one in value.options() if not isinstance(one, Tensor)] or [Unknown(name=name, origin="other")]
+    maybe = [one for one in others if isinstance(one, Unknown) and len(others) < len(value.options())]
+    return {name: choice([*tensors, *maybe])}, {name: choice(others)}
 
 
 def _one_round(test: Any) -> bool:

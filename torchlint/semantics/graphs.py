@@ -7,7 +7,7 @@ from typing import Any
 import libcst as cst
 
 from torchlint.facts import Collection, Cut, Literal, Loader, Parameters, Tensor, Unknown, Value
-from torchlint.semantics.machine import Machine, graph_of
+from torchlint.semantics.machine import NESTING_LIMIT, Machine, graph_of
 
 _NO_GRADIENT = frozenset({"number", "index", "numpy", "string", "batch", "key"})
 
@@ -34,7 +34,7 @@ def _inner(node: Any) -> Any:
     return None
 
 
-def inherited_cut(operands: list[Value], losses: bool = False) -> Cut | None:
+def inherited_cut(operands: list[Value], losses: bool = False, depth: int = 0) -> Cut | None:
     """Where the graph ended that a result would have had: known only if nothing else can bring a gradient into it.
 
     `losses`: the operands are those of a loss, whose target needs no gradient.
@@ -43,7 +43,7 @@ def inherited_cut(operands: list[Value], losses: bool = False) -> Cut | None:
     for position, operand in enumerate(operands):
         if graph_of(operand):
             return None
-        cut = cut_of(operand)
+        cut = cut_of(operand, depth)
         if cut is not None:
             found = found or cut
         elif not (_without_gradient(operand) or (losses and position > 0 and _target(operand))):
@@ -51,16 +51,16 @@ def inherited_cut(operands: list[Value], losses: bool = False) -> Cut | None:
     return found
 
 
-def cut_of(value: Value | None) -> Cut | None:
+def cut_of(value: Value | None, depth: int = 0) -> Cut | None:
     """Where the graph of a value ended, on every path."""
-    if value is None:
+    if value is None or depth > NESTING_LIMIT:  # a list may lie in itself
         return None
     found: Cut | None = None
     for one in value.options():
         match one:
             case Tensor(graph=graph, cut=Cut() as cut) | Unknown(graph=graph, cut=Cut() as cut) if not graph:
                 found = found or cut
-            case Collection(items=items) if items and (inner := inherited_cut(items)) is not None:
+            case Collection(items=items) if items and (inner := inherited_cut(items, depth=depth + 1)) is not None:
                 found = found or inner
             case _:
                 return None
@@ -78,8 +78,10 @@ def _target(value: Value) -> bool:
     )
 
 
-def _without_gradient(value: Value) -> bool:
+def _without_gradient(value: Value, depth: int = 0) -> bool:
     """True for what certainly needs no gradient: constants, numbers, what a loader gives, new tensors."""
+    if depth > NESTING_LIMIT:
+        return False
     for one in value.options():
         match one:
             case Literal():
@@ -88,7 +90,7 @@ def _without_gradient(value: Value) -> bool:
                 continue
             case Tensor(fresh=fresh, leaf=False, parameter=False) if fresh is not None or one.made_by == "batch":
                 continue
-            case Collection(items=items) if all(_without_gradient(i) for i in items):
+            case Collection(items=items) if all(_without_gradient(i, depth + 1) for i in items):
                 continue
         return False
     return True

@@ -368,6 +368,8 @@ class Machine:
         for one in [o for a in handed for o in a.options() if isinstance(o, Function)]:
             handed.extend(self.free_values(one))  # it may be called there
         graph = frozenset[Value]().union(*map(graph_of, arguments)) if arguments else frozenset()
+        for one in handed:
+            unplace(self, one)  # it may have been moved
         if handed or graph:
             self.emit(UnknownCall(*self.at(node), callee=callee, arguments=handed, graph=graph))
 
