@@ -212,11 +212,12 @@ def test_memory_stays_bounded_and_nothing_false_comes_of_it(monkeypatch: pytest.
 def test_a_forward_that_waits_for_its_backward_is_no_prediction() -> None:
     things = pieces()
     model, optimizer, x, y = things
+    other = nn.Linear(4, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with torchlint.watch(model, optimizer, every=1):
             kept = model(x)
-            train(60, things=(nn.Linear(4, 2), torch.optim.SGD(nn.Linear(4, 2).parameters(), lr=0.1), x, y))
+            train(60, things=(other, torch.optim.SGD(other.parameters(), lr=0.1), x, y))
             optimizer.zero_grad()
             nn.functional.cross_entropy(kept, y).backward()
             optimizer.step()

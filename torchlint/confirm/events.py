@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -25,6 +26,9 @@ class Place:
     line: int = 0
     function: str = ""
     callers: tuple[tuple[str, int], ...] = ()
+
+    def __hash__(self) -> int:  # in each step of a training several times
+        return hash((self.file, self.line))
 
     @classmethod
     def read(cls, values: dict[str, Any]) -> Place:
@@ -783,8 +787,21 @@ class Trace:
 
 
 def encode(event: Event) -> str:
-    """One event as one JSON line."""
-    return _ENCODER.encode([type(event).__name__, _plain(event)])
+    """One event as one JSON line. What has its default value is left out: each training step writes several."""
+    head, fields, values_of = _shape(type(event))
+    written = [head, _written(event.place)]
+    for (key, default), value in zip(fields, values_of(event), strict=True):
+        if value is default:
+            continue
+        kind = type(value)
+        if kind is int:
+            written.append(f"{key}{value}")
+        elif kind is bool:
+            written.append(key + ("true" if value else "false"))
+        elif value != default:
+            written.append(key + _json(value))
+    written.append("}]")
+    return "".join(written)
 
 
 def decode(line: str) -> Event:
@@ -808,27 +825,55 @@ def decode(line: str) -> Event:
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
-_NAMES: dict[type, tuple[str, ...]] = {}
+_SCALARS = frozenset({bool, int, float, str, type(None)})
 
 
-def _fields(kind: type[Any]) -> tuple[str, ...]:
-    names = _NAMES.get(kind)
-    if names is None:
-        names = _NAMES[kind] = tuple(one.name for one in dataclasses.fields(kind))
-    return names
+_SHAPES: dict[type[Event], tuple[str, tuple[tuple[str, Any], ...], Any]] = {}
 
 
-def _plain(thing: Any) -> dict[str, Any]:
+def _shape(kind: type[Event]) -> tuple[str, tuple[tuple[str, Any], ...], Any]:
+    """How the line of an event begins, the keys and defaults of what follows its place, and what gets their values."""
+    known = _SHAPES.get(kind)
+    if known is None:
+        rest = [one for one in dataclasses.fields(kind) if one.name != "place"]
+        fields = tuple((f',"{one.name}":', one.default) for one in rest)
+        # Two names at least: for one alone `attrgetter` gives no tuple.
+        values_of = operator.attrgetter(*(one.name for one in rest)) if len(rest) > 1 else lambda one: (one.number,)
+        known = _SHAPES[kind] = f'["{kind.__name__}",{{"place":', fields, values_of
+    return known
+
+
+def _json(value: Any) -> str:
+    match value:
+        case str():
+            return _quoted(value)
+        case tuple() if all(type(one) is int for one in value):
+            return f"[{','.join(map(str, value))}]"
+        case _:
+            return _ENCODER.encode(value if type(value) in _SCALARS else _plain(value))
+
+
+_quoted = json.encoder.encode_basestring_ascii
+_PLACES: dict[int, tuple[Place, str]] = {}  # by their address; they are kept, so that it stays theirs
+
+
+def _written(place: Place) -> str:
+    known = _PLACES.get(id(place))
+    if known is None:
+        if len(_PLACES) >= 4096:
+            _PLACES.clear()
+        known = _PLACES[id(place)] = place, _ENCODER.encode(_plain(place))
+    return known[1]
+
+
+def _plain(thing: Any) -> Any:
     """As `dataclasses.asdict`, which copies too much for something done several times in each training step."""
-    result: dict[str, Any] = {}
-    for name in _fields(type(thing)):
-        value = getattr(thing, name)
-        if isinstance(value, (Place, Orphan, Still)):
-            value = _plain(value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], (Place, Orphan, Still)):
-            value = [_plain(one) for one in value]
-        result[name] = value
-    return result
+    match thing:
+        case Place() | Orphan() | Still():
+            return {one.name: _plain(getattr(thing, one.name)) for one in dataclasses.fields(thing)}
+        case tuple():
+            return [one if type(one) in _SCALARS else _plain(one) for one in thing]
+    return thing
 
 
 def _tuple(value: Any) -> Any:

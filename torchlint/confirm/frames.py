@@ -8,13 +8,13 @@ import itertools
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
 from torchlint.confirm.events import Place
 
 CALLERS = 6  # that a place remembers
+PLACES = 4096  # that are remembered
 _HERE = str(Path(__file__).resolve().parent)
 _LIBRARIES = tuple(
     os.path.normcase(path) + os.sep
@@ -33,23 +33,38 @@ def is_users(filename: str) -> bool:
 
 def user_place(frame: FrameType | None = None) -> Place:
     """The innermost user's line at or above `frame` (the caller's by default); an empty place when there is none."""
-    here = frame if frame is not None else sys._getframe(1)
-    one: FrameType | None = here
-    while one is not None:
+    one: FrameType | None = frame if frame is not None else sys._getframe(1)
+    codes: list[CodeType] = []
+    at: list[int] = []
+    while one is not None and len(codes) <= CALLERS:
         code = one.f_code
         if is_users(code.co_filename):
-            return Place(code.co_filename, one.f_lineno, code.co_name, tuple(_callers(one.f_back)))
+            codes.append(code)
+            at += id(code), one.f_lasti
         one = one.f_back
-    return Place()
+    key = tuple(at)
+    known = _PLACES.get(key)
+    if known is None:
+        if len(_PLACES) >= PLACES:
+            _PLACES.clear()
+        known = _PLACES[key] = _place(codes, at[1::2]), codes
+    return known[0]
 
 
-def _callers(frame: FrameType | None) -> Iterator[tuple[str, int]]:
-    left = CALLERS
-    while frame is not None and left:
-        if is_users(frame.f_code.co_filename):
-            yield frame.f_code.co_filename, frame.f_lineno
-            left -= 1
-        frame = frame.f_back
+# By the instructions that run. Each training step asks for the same ones, and to count lines takes Python long. The
+# code is kept, so that what is in the keys is never the address of another.
+_PLACES: dict[tuple[int, ...], tuple[Place, list[CodeType]]] = {}
+
+
+def _place(codes: list[CodeType], at: list[int]) -> Place:
+    if not codes:
+        return Place()
+    lines = [(code.co_filename, _line(code, offset)) for code, offset in zip(codes, at, strict=True)]
+    return Place(*lines[0], codes[0].co_name, tuple(lines[1:]))
+
+
+def _line(code: CodeType, at: int) -> int:
+    return next((line or 0 for start, end, line in code.co_lines() if start <= at < end), code.co_firstlineno)
 
 
 def innermost_user(traceback: TracebackType | None) -> Place:
@@ -87,7 +102,16 @@ def discards(frame: FrameType) -> bool:
 
     Read from the instruction after the call, which no way of writing the statement can hide.
     """
-    return _discards(frame.f_code, frame.f_lasti)
+    key = id(frame.f_code), frame.f_lasti
+    known = _DISCARDING.get(key)
+    if known is None:
+        if len(_DISCARDING) >= PLACES:
+            _DISCARDING.clear()
+        known = _DISCARDING[key] = _discards(frame.f_code, frame.f_lasti), frame.f_code
+    return known[0]
+
+
+_DISCARDING: dict[tuple[int, int], tuple[bool, CodeType]] = {}
 
 
 def initialises_later(thing: object) -> bool:
@@ -133,7 +157,6 @@ def _stored(code: CodeType, at: int) -> tuple[str, ...]:
     return ()
 
 
-@functools.lru_cache(maxsize=1024)
 def _discards(code: CodeType, at: int) -> bool:
     instructions = dis.get_instructions(code)
     following = next((one for one in instructions if one.offset > at and one.opname != "CACHE"), None)

@@ -30,6 +30,9 @@ class _Seen:
     last: events.Still | None = None  # the answer when it was last looked at: programs end before their trace does
 
 
+_HEARD = (events.Backward, events.OptimizerStep)
+
+
 class Motion:
     """Listens to a recorder and has it write `ParameterMotion` events."""
 
@@ -38,12 +41,16 @@ class Motion:
         self._seen: list[_Seen] = []
         self._known: dict[int, weakref.ref[torch.Tensor]] = {}
         self._met: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+        self._trained = 0  # modules that were looked at
         self._next = 1
 
     def __call__(self, event: Event) -> None:
         """Takes in one event."""
+        if type(event) not in _HEARD:
+            return
         match event:
-            case events.Backward() if event.accumulates:
+            case events.Backward() if event.accumulates and self._recorder.known_trained != self._trained:
+                self._trained = self._recorder.known_trained
                 for module in self._recorder.trained():
                     if module not in self._met:
                         self._met.add(module)

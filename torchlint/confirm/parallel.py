@@ -37,12 +37,14 @@ class Listeners:
     def __init__(self) -> None:
         self._nodes: weakref.WeakKeyDictionary[nn.Module, list[Any]] = weakref.WeakKeyDictionary()
         self._forwards: OrderedDict[int, tuple[weakref.ref[nn.Module], bool]] = OrderedDict()
+        self._any = False  # ever: asked several times in each step
 
     def __bool__(self) -> bool:
-        return bool(self._nodes)
+        return self._any and bool(self._nodes)
 
     def add(self, wrapper: nn.Module) -> None:
         """A model was wrapped just now."""
+        self._any = True
         self._nodes[wrapper] = [_node(parameter) for parameter in _trainable(wrapper)]
 
     def around(self, module: nn.Module) -> list[nn.Module]:

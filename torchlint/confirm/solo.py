@@ -28,6 +28,7 @@ import torchlint
 from torchlint.confirm import events, launch
 from torchlint.confirm.child import become, exit_status, print_as_python_would
 from torchlint.confirm.events import Event, Place
+from torchlint.confirm.forks import process
 from torchlint.confirm.frames import innermost_user, is_users, user_place
 
 OURS = str(Path(torchlint.__file__).resolve().parent) + os.sep
@@ -76,12 +77,13 @@ class _Log:
         self._roots = tuple(os.path.join(root, "") for root in errand.roots)  # noqa: PTH118 - with a separator
         self._modules = -1
         self._known: set[str] = set()
-        self._process = os.getpid()
+        self._process = process()
 
     def __call__(self, event: Event) -> None:
-        if os.getpid() != self._process:
+        if process() != self._process:
             return
-        self.look()
+        if len(sys.modules) != self._modules:
+            self.look()
         self._write(event)
 
     def write(self, kind: type[Event], place: Place | None = None, /, **values: Any) -> None:
@@ -90,13 +92,13 @@ class _Log:
 
     def _write(self, event: Event) -> None:
         # A program that closes all files closes this one; it must not fail for that.
-        with contextlib.suppress(OSError, ValueError):
-            print(events.encode(event), file=self._file)
+        try:  # contextlib's way takes as long as the writing
+            self._file.write(events.encode(event) + "\n")
+        except (OSError, ValueError):
+            return
 
     def look(self) -> None:
         """Takes copies of the project's files that were imported since the last time."""
-        if len(sys.modules) == self._modules:
-            return
         self._modules = len(sys.modules)
         for module in list(sys.modules.values()):
             file = getattr(module, "__file__", None)
@@ -105,7 +107,7 @@ class _Log:
 
     def take(self, file: str) -> None:
         """Takes a copy of one file, if it is the project's and was not taken yet."""
-        if file in self._known or os.getpid() != self._process:
+        if file in self._known or process() != self._process:
             return
         self._known.add(file)
         file = os.path.abspath(file)  # noqa: PTH100 - a symbolic link stays what the user calls it

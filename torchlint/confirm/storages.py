@@ -38,11 +38,15 @@ class Storages(Generic[V]):
 
     def put(self, tensor: torch.Tensor, value: V) -> None:
         """Remembers `value` for the storage of `tensor`, where it has one."""
-        key = storage_key(tensor)
-        if key is None:
+        if tensor.layout is not torch.strided:
+            return
+        try:
+            storage = tensor.untyped_storage()
+            key = int(storage._cdata)
+        except (NotImplementedError, RuntimeError):
             return
         reference: Any = StorageWeakRef
-        self._entries[key] = (reference(tensor.untyped_storage()), value)
+        self._entries[key] = (reference(storage), value)
         if len(self._entries) > self._sweep_at:
             self._entries = {key: entry for key, entry in self._entries.items() if not entry[0].expired()}
             self._sweep_at = max(1024, 2 * len(self._entries))

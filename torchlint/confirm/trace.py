@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -39,6 +39,7 @@ from torchlint.confirm import events
 from torchlint.confirm.batches import Batches
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.events import Trace as Trace
+from torchlint.confirm.forks import process
 from torchlint.confirm.frames import discards, initialises_later, innermost_user, is_users, overwritten, user_place
 from torchlint.confirm.kept import Kept
 from torchlint.confirm.layers import depends_on_mode, inits
@@ -151,6 +152,21 @@ class _Fetch:
         setattr(self.owner, self.name, self.method)
 
 
+class _Working:
+    """While it is entered, what happens is the trace's own work."""
+
+    __slots__ = ("before", "recorder")
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder, self.before = recorder, False
+
+    def __enter__(self) -> None:
+        self.before, self.recorder._busy = self.recorder._busy, True
+
+    def __exit__(self, *_: object) -> None:
+        self.recorder._busy = self.before
+
+
 class _Mark:
     """A hook on a graph's node, which owns it: as long as the hook lives, the graph does."""
 
@@ -192,6 +208,7 @@ class _Anatomy:
     generation: int
     parameters: int
     layers: list[weakref.ref[nn.Module]]  # those that behave differently in training
+    first: weakref.ref[nn.Parameter] | None = None  # parameter
 
 
 class Recorder:
@@ -222,7 +239,7 @@ class Recorder:
         self._max_steps = max_steps
         self.stop: Callable[[], BaseException] = EnoughSteps  # what is raised at the step limit
         self.stopped = False  # it has been
-        self._process, self._thread = os.getpid(), threading.get_ident()
+        self._process, self._thread = process(), threading.get_ident()
         self.follows = False  # whether the first thread that trains is recorded, whichever that is
         self._adopted = ""
         self._missed = 0
@@ -246,7 +263,9 @@ class Recorder:
         self._watched: dict[int, _Watched] = {}
         self._built: dict[int, Place] = {}  # optimizers, and where
         self._taken: dict[int, _Taken] = {}  # by the id of an optimizer's first parameter
-        self._claimed: dict[int, weakref.ref[torch.Tensor]] = {}  # what any optimizer was built over
+        self._claimed: dict[
+            int, weakref.ref[torch.Tensor]
+        ] = {}  # what any optimizer was built over, or a state loaded into
         self._unclaimed: dict[
             int, tuple[weakref.ref[torch.Tensor], int]
         ] = {}  # what nobody holds, and its first version
@@ -256,7 +275,7 @@ class Recorder:
         self._batches = Batches(self, self._identity)
         self._frozen: weakref.WeakKeyDictionary[nn.Module, Place | None] = weakref.WeakKeyDictionary()
         self._norms_told: dict[Place, int] = {}
-        self._calls: set[tuple[Any, int]] = set()  # of tensor methods, by the instruction
+        self._calls: dict[tuple[int, int], CodeType] = {}  # of tensor methods, by the instruction
         self._moves: dict[tuple[str, int], int] = {}
         self._outputs: Storages[int] = Storages()  # forwards by what they gave
         self._undo: contextlib.ExitStack | None = None
@@ -287,7 +306,7 @@ class Recorder:
     def emit(self, kind: type[Event], place: Place, /, **values: Any) -> int:
         """Writes one event and returns its number."""
         number = self._numbers
-        if os.getpid() == self._process and number < self._limit:
+        if process() == self._process and number < self._limit:
             self._numbers += 1
             event = kind(number, place, **values)
             self._sink(event)
@@ -330,11 +349,16 @@ class Recorder:
     @property
     def elsewhere(self) -> bool:
         """Whether what happens now is not the program's own doing, or not in its main thread."""
-        return self._elsewhere() or os.getpid() != self._process
+        return self._elsewhere() or process() != self._process
 
     def trained(self) -> list[nn.Module]:
         """The modules that were called with gradients, as far as they live."""
         return [module for module in (one() for one in self._trained.values()) if module is not None]
+
+    @property
+    def known_trained(self) -> int:
+        """How many modules were called with gradients so far, living or not."""
+        return len(self._trained)
 
     def held(self) -> set[int]:
         """The ids of the parameters that the optimizers have."""
@@ -364,13 +388,8 @@ class Recorder:
     def _elsewhere(self) -> bool:
         return self._busy or threading.get_ident() != self._thread
 
-    @contextlib.contextmanager
-    def _working(self) -> Iterator[None]:
-        before, self._busy = self._busy, True
-        try:
-            yield
-        finally:
-            self._busy = before
+    def _working(self) -> _Working:
+        return _Working(self)
 
     def _safely(self, work: Callable[..., T], *args: Any) -> T | None:
         """Does the trace's own work: what goes wrong in it is written down and never reaches the program."""
@@ -442,10 +461,16 @@ class Recorder:
         if name.startswith("req") and "grad" in name:
             self._flagged(module, name, value, list(module.parameters()))
 
-    def _set_on_tensor(self, original: Any, tensor: torch.Tensor, name: str, value: Any) -> None:
-        original(tensor, name, value)
-        if name.startswith("req") and "grad" in name:
-            self._flagged(tensor, name, value, [tensor])
+    def _setting(self, original: Any) -> Any:
+        def replacement(tensor: torch.Tensor, name: str, value: Any) -> None:
+            original(tensor, name, value)
+            if name.startswith("req") and "grad" in name:
+                self._set_on_tensor(tensor, name, value)
+
+        return replacement
+
+    def _set_on_tensor(self, tensor: torch.Tensor, name: str, value: Any) -> None:
+        self._flagged(tensor, name, value, [tensor])
 
     def _require(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = original(module, *args, **kwargs)
@@ -490,13 +515,16 @@ class Recorder:
         if value.grad_fn is not None:
             self._strays.computed(module, name, value)
 
-    def _get_attribute(self, original: Any, module: nn.Module, name: str) -> Any:
-        try:
-            return original(module, name)
-        except AttributeError as error:
-            if name in _INTERNALS:
-                self._refused(module, error)
-            raise
+    def _getting(self, original: Any) -> Any:
+        def replacement(module: nn.Module, name: str) -> Any:
+            try:
+                return original(module, name)
+            except AttributeError as error:
+                if name in _INTERNALS:
+                    self._refused(module, error)
+                raise
+
+        return replacement
 
     def _refused(self, module: nn.Module, error: AttributeError) -> None:
         if "_parameters" in module.__dict__ or self._elsewhere() or error is self._refusal:
@@ -620,6 +648,16 @@ class Recorder:
 
     # ------------------------------------------------------------------------------------------------------- forwards
 
+    def _calling(self, original: Any) -> Any:
+        strays, call = self._strays, self._call
+
+        def replacement(*args: Any, **kwargs: Any) -> Any:
+            if self._busy and strays.ran is None:  # a layer inside of what is looked at
+                return original(*args, **kwargs)
+            return call(original, *args, **kwargs)
+
+        return replacement
+
     def _call(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if self.follows and threading.get_ident() != self._thread and self._may_follow(module):
             self._follow()
@@ -670,7 +708,9 @@ class Recorder:
         if known is None or known.generation != self._generation:
             size = sum(p.numel() for p in module.parameters() if not isinstance(p, nn.UninitializedParameter))
             layers = [weakref.ref(layer) for layer in module.modules() if depends_on_mode(layer)]
-            known = self._anatomies[key] = _Anatomy(self._generation, size, layers)
+            first = next(module.parameters(), None)
+            reference = weakref.ref(first) if first is not None else None
+            known = self._anatomies[key] = _Anatomy(self._generation, size, layers, reference)
         return known
 
     def _forward(
@@ -682,10 +722,11 @@ class Recorder:
         output: Any,
         twin: Twin | None,
     ) -> None:
-        results = list(tensors(output))
+        results, given = list(tensors(output)), list(tensors((args, kwargs)))
         tracked = any(one.grad_fn is not None for one in results)
         measured = twin.measure(output, tracked) if twin is not None else Measured()
-        anatomy, device = self._anatomy(module), next((str(p.device) for p in module.parameters()), "")
+        anatomy = self._anatomy(module)
+        first = anatomy.first() if anatomy.first is not None else next(iter(given), None)
         number = self.emit(
             events.Forward,
             place,
@@ -695,11 +736,11 @@ class Recorder:
             training=module.training,
             grad_enabled=torch.is_grad_enabled(),
             tracked=tracked,
-            active=sum(layer is not None and layer.training for layer in (one() for one in anatomy.layers)),
+            active=sum([layer is not None and layer.training for layer in [one() for one in anatomy.layers]]),
             layers=len(anatomy.layers),
-            device=device or next((str(t.device) for t in tensors([args, kwargs])), ""),
-            fed_by=tuple(sorted({n for t in tensors([args, kwargs]) if (n := self._outputs.get(t)) is not None})),
-            given=tuple(self._identity(t) for t in tensors([args, kwargs])),
+            device=str(first.device) if first is not None else "",
+            fed_by=tuple(sorted({n for t in given if (n := self._outputs.get(t)) is not None})),
+            given=tuple([self._identity(t) for t in given]),
             difference=measured.difference,
             moved=measured.moved,
             saved_bytes=measured.saved_bytes,
@@ -716,7 +757,9 @@ class Recorder:
         if tracked and self._frozen and module.training:
             self._tell_norms(module, place)
         if tracked and anatomy.parameters:
-            self._trained[self._identity(module)] = weakref.ref(module)
+            key = self._identity(module)
+            if key not in self._trained:
+                self._trained[key] = weakref.ref(module)
 
     def passed(self, number: int) -> None:
         """The backward pass that is going on goes through this forward."""
@@ -730,6 +773,7 @@ class Recorder:
             self._safely(self._listeners.add, wrapper)
 
     def _convert_all(self, original: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        self._generation += 1  # it may put other parameters in place of those that are there
         if not self._listeners or self._converting or threading.get_ident() != self._thread:
             return original(module, *args, **kwargs)
         wrappers = self._safely(self._listeners.around, module) or []
@@ -822,7 +866,7 @@ class Recorder:
             flushed = [0, 0]
             weights = self._safely(self._weigh, loss, flushed)  # both are filled by the pass
             result = original(*args, **kwargs)
-            self._scale_of_last = self._safely(self._factor, loss) or 1.0
+            self._scale_of_last = (self._safely(self._factor, loss) or 1.0) if self._scaled is not None else 1.0
             number = self.emit(
                 events.Backward,
                 place,
@@ -836,7 +880,8 @@ class Recorder:
             self._safely(self._ledger.after_backward, number)
             if self._listeners:
                 self._safely(self._tell_synchronised, place)
-            self._safely(self._delivered)
+            if self._scaling:
+                self._safely(self._delivered)
             self._safely(self._count_graphs, place)
         return result
 
@@ -880,7 +925,7 @@ class Recorder:
 
     def _delivered(self) -> None:
         """Notes the norm of each optimizer's gradients, where a GradScaler is at work."""
-        for optimizer in self._live_optimizers() if self._scaling else ():
+        for optimizer in self._live_optimizers():
             if self._steps.get(self._identity(optimizer), 0) < NORMS:
                 self._left[id(optimizer)] = norm_of(_parameters(optimizer)) / self._scale_of_last
 
@@ -994,15 +1039,22 @@ class Recorder:
         self.emit(events.LossComputed, place, loss=name, value=self._safely(_number, result), **measured)
         return result
 
-    def _linear(self, original: Any, value: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self._resting and self._inside is not None and not self._own and threading.get_ident() == self._thread:
-            count = self._weights.get(id(weight), 0)
-            if count < CALLS_PER_WEIGHT:
-                self._weights[id(weight)] = count + 1
-                self._safely(self._applied, value)
-        return original(value, weight, *args, **kwargs)
+    def _linear(self, original: Any) -> Any:
+        seen = self._weights
 
-    def _applied(self, value: Any) -> None:
+        def replacement(value: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._inside is not None and seen.get(id(weight), 0) < CALLS_PER_WEIGHT:
+                self._applied(value, weight)
+            return original(value, weight, *args, **kwargs)
+
+        return replacement
+
+    def _applied(self, value: Any, weight: Any) -> None:
+        if not self._resting and not self._own and threading.get_ident() == self._thread:
+            self._weights[id(weight)] = self._weights.get(id(weight), 0) + 1
+            self._safely(self._look_at_linear, value)
+
+    def _look_at_linear(self, value: Any) -> None:
         if isinstance(value, torch.Tensor):
             samples = merged(value, tensors(self._inside))
             self.emit(events.LinearApplied, user_place(), dimensions=value.dim(), merged=samples)
@@ -1115,7 +1167,7 @@ class Recorder:
             self._balance.add(found)
 
     def _after_step(self, optimizer: Any, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-        if os.getpid() != self._process:
+        if process() != self._process:
             return
         if threading.get_ident() != self._thread:
             if not self.follows or self._total_steps:
@@ -1202,7 +1254,10 @@ class Recorder:
         )
 
     def _was_claimed(self, parameter: torch.Tensor) -> bool:
-        """True when some optimizer had a parameter, if only one that is gone by now: its gradient may be an old one."""
+        """True when some optimizer had a parameter, if only one that is gone by now: its gradient may be an old one.
+
+        So for one that was loaded: a target network, or one that was trained before.
+        """
         known = self._claimed.get(id(parameter))
         return known is not None and known() is parameter
 
@@ -1297,25 +1352,31 @@ class Recorder:
             )
         return result
 
-    def _compute(self, method: str, original: Any, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        result = original(tensor, *args, **kwargs)
-        caller = sys._getframe(2)
-        call = caller.f_code, caller.f_lasti
-        if call in self._calls:
+    def _computing(self, method: str, original: Any) -> Any:
+        calls, computed, here = self._calls, self._computed, sys._getframe
+
+        def replacement(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            result = original(tensor, *args, **kwargs)
+            caller = here(1)
+            if (id(caller.f_code), caller.f_lasti) not in calls:
+                computed(method, caller, tensor, result)
             return result
-        self._calls.add(call)
+
+        return replacement
+
+    def _computed(self, method: str, caller: FrameType, tensor: torch.Tensor, result: Any) -> None:
+        self._calls[id(caller.f_code), caller.f_lasti] = caller.f_code
         if threading.get_ident() == self._thread and is_users(caller.f_code.co_filename):
             discarded = discards(caller)
             with self._working():
                 differs = discarded and self._safely(_differs, tensor, result) is not False
             self.emit(events.Computed, user_place(caller), method=method, discarded=discarded, differs=differs)
-        return result
 
     def _make(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         caller = sys._getframe(2)
-        call = caller.f_code, caller.f_lasti
+        call = id(caller.f_code), caller.f_lasti
         if call not in self._calls and threading.get_ident() == self._thread and is_users(caller.f_code.co_filename):
-            self._calls.add(call)
+            self._calls[call] = caller.f_code
             data = args[0] if args else None
             warned = self._safely(_warnings, original, data) if isinstance(data, torch.Tensor) else 0
             graph = isinstance(data, torch.Tensor) and data.requires_grad
@@ -1460,6 +1521,8 @@ class Recorder:
             if not isinstance(state, Mapping):
                 self.emit(events.StateLoaded, place, **values, error=str(error)[:300])
             raise
+        if module:
+            self._claimed.update((id(parameter), weakref.ref(parameter)) for parameter in target.parameters())
         values["missing"] = len(getattr(result, "missing_keys", ()))
         values["unexpected"] = len(getattr(result, "unexpected_keys", ()))
         self.emit(events.StateLoaded, place, **values)
@@ -1557,12 +1620,9 @@ class Recorder:
                 (nn.Module, "register_buffer", self._register),
                 (nn.Module, "register_parameter", self._register),
                 (nn.Module, "add_module", self._register),
-                (nn.Module, "__getattr__", self._get_attribute),
-                (nn.Module, "__call__", self._call),
                 (nn.Module, "train", self._train),
                 (nn.Module, "requires_grad_", self._require),
                 (warnings, "showwarning", self._warned),
-                (torch.Tensor, "__setattr__", self._set_on_tensor),
                 (nn.Module, "zero_grad", self._zero_grad),
                 (nn.Module, "_apply", self._convert_all),
                 *_distributed(self._wrap, self._all_reduce),
@@ -1593,13 +1653,22 @@ class Recorder:
                 *((kind, "__init__", self._scheduler_init) for kind in _schedulers("__init__")),
                 *((kind, "step", self._scheduler_step) for kind in _schedulers("step")),
                 *((torch.Tensor, name, functools.partial(self._convert, name)) for name in CONVERSIONS),
-                *((torch.Tensor, name, functools.partial(self._compute, name)) for name in COMPUTATIONS),
                 *((functional, name, functools.partial(self._loss_function, name)) for name in FUNCTIONS),
                 *((functional, name, functools.partial(self._softmax, name)) for name in SOFTMAXES),
-                (functional, "linear", self._linear),
                 (*_SCRIPTING, self._script),
             ):
                 undo.callback(_patch(owner, name, hook))
+            hot: tuple[
+                tuple[Any, str, Callable[[Any], Any]], ...
+            ] = (  # what runs many times in each step is replaced without a detour
+                (nn.Module, "__getattr__", self._getting),
+                (nn.Module, "__call__", self._calling),
+                (torch.Tensor, "__setattr__", self._setting),
+                (functional, "linear", self._linear),
+                *((torch.Tensor, name, functools.partial(self._computing, name)) for name in COMPUTATIONS),
+            )
+            for owner, name, make in hot:
+                undo.callback(_replace(owner, name, make))
             for owner, name in (
                 *((nn.Module, name) for name in ("eval", "train", "zero_grad")),
                 (optimizer, "zero_grad"),
@@ -1624,12 +1693,20 @@ _KEEPERS = (nn.Module, torch.optim.Optimizer)
 
 def _patch(owner: Any, name: str, hook: Any) -> Callable[[], None]:
     """Puts `hook(original, ...)` in place of `owner.name`; returns what takes it out again."""
+
+    def make(original: Any) -> Any:
+        def replacement(*args: Any, **kwargs: Any) -> Any:
+            return hook(original, *args, **kwargs)
+
+        return replacement
+
+    return _replace(owner, name, make)
+
+
+def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
+    """Puts `make(original)` in place of `owner.name`; returns what takes it out again."""
     own, original = name in vars(owner), getattr(owner, name)
-
-    @functools.wraps(original)
-    def replacement(*args: Any, **kwargs: Any) -> Any:
-        return hook(original, *args, **kwargs)
-
+    replacement = functools.wraps(original)(make(original))
     setattr(owner, name, replacement)
     if own:
         return lambda: setattr(owner, name, original)
@@ -1770,7 +1847,7 @@ def _foreign(file: Any) -> tuple[str, ...]:
 
 
 def _number(loss: Any) -> float | None:
-    return float(loss.detach()) if isinstance(loss, torch.Tensor) and loss.numel() == 1 else None
+    return float(loss.item()) if isinstance(loss, torch.Tensor) and loss.numel() == 1 else None
 
 
 def _contents(value: Any, depth: int = 2) -> Iterator[Any]:

@@ -162,15 +162,17 @@ def _clone(value: Any) -> Any:
 
 def tensors(value: Any) -> Iterator[torch.Tensor]:
     """The tensors in nested tuples, lists and dicts."""
-    match value:
-        case torch.Tensor():
-            yield value
-        case dict():
-            for one in value.values():
-                yield from tensors(one)
-        case list() | tuple():
-            for one in value:
-                yield from tensors(one)
+    found: list[torch.Tensor] = []
+    _gather(value, found)
+    return iter(found)
+
+
+def _gather(value: Any, found: list[torch.Tensor]) -> None:
+    if isinstance(value, torch.Tensor):
+        found.append(value)
+    elif isinstance(value, (list, tuple, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
+            _gather(one, found)
 
 
 def _difference(first: Any, second: Any) -> tuple[float, float]:
