@@ -16,7 +16,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,24 +56,18 @@ def applicable(rules: Iterable[Rule], data: bytes, neighbours: Callable[[], list
 
     What a file calls may stand in the files that it imports: `neighbours` gives their bytes.
     """
-    seen: dict[str, bool] = {}  # rules share words, and each costs a pass over the bytes
-    texts = [data]
-
-    def holds(word: str) -> bool:
-        if word not in seen:
-            seen[word] = any(word.encode() in text for text in texts)
-        return seen[word]
-
-    def wanted(rule: Rule) -> bool:
-        return all(any(map(holds, words)) for words in rule.words)
-
-    found = [rule for rule in rules if wanted(rule)]
+    rules = list(rules)
+    words = frozenset(word for rule in rules for some in rule.words for word in some)
+    held = _held(words, data)
     if b"import" in data and any(word in data for word in _SUBJECTS):
-        texts.extend(neighbours())
-        if len(texts) > 1:
-            seen.clear()
-            found = [rule for rule in rules if wanted(rule)]
-    return found
+        held = held.union(*(_held(words, text) for text in neighbours()))
+    return [rule for rule in rules if not any(held.isdisjoint(some) for some in rule.words)]
+
+
+@lru_cache(maxsize=512)
+def _held(words: frozenset[str], data: bytes) -> frozenset[str]:
+    """Which of `words` are in a file. Each costs a pass over the bytes, and neighbours ask for the same files."""
+    return frozenset(word for word in words if word.encode() in data)
 
 
 def _neighbours(source: Source) -> list[bytes]:
@@ -120,6 +114,9 @@ def _guarded(what: str, source: Source, crashes: list[Diagnostic]) -> Iterator[N
 
 def _check(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     """Raises SourceError when the file cannot be parsed."""
+    from torchlint.semantics import project
+
+    project.reuse(source)
     _ = source.tree
     crashes: list[Diagnostic] = []
     with _guarded("the analysis", source, crashes):
@@ -155,6 +152,7 @@ def _own(
     The latter stand at the call; what the other file shows by itself is told when that one is checked.
     """
     told: dict[tuple[str, str], set[int]] = {}  # by rule and other file: the nodes of its own findings
+    read: dict[str, Facts] = {}  # by file
     for rule, finding in found:
         node, caller = finding.site.node, finding.site.caller
         if source.holds(node):
@@ -165,7 +163,9 @@ def _own(
                 if other.holds(node):
                     key = (rule.name, other.filename)
                     if key not in told:
-                        told[key] = {id(one.site.node) for one in rule.check(_facts(other))}
+                        if other.filename not in read:
+                            read[other.filename] = _facts(other)
+                        told[key] = {id(one.site.node) for one in rule.check(read[other.filename])}
                     if id(node) not in told[key]:
                         related = (("it happens here", finding.site), *finding.related)
                         where = f", in {Path(other.filename).name}"

@@ -107,6 +107,9 @@ class FunctionInfo:
     discards: bool = False  # throws away what a tensor's `.to(...)` or its like returns, somewhere in it
     head: Site = field(default_factory=lambda: Site(None, None, None))  # its name, where a finding points
     file: str = ""  # the file it stands in, where that is another one
+    sets: list[tuple[str, Any]] = field(
+        default_factory=list
+    )  # attributes of its first parameter, and to what; last first
 
 
 _OPEN_BOOKS = frozenset(

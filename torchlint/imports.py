@@ -68,22 +68,22 @@ def digest(data: bytes) -> str:
 
 def find(here: str, dotted: str) -> Place | None:
     """The file or package folder that a dotted name leads to from the file `here`, and the names to look up in it."""
-    found = _find(here, dotted)
+    found = _find(os.path.dirname(here), dotted)
     if _log is not None:
         _log.leads[here, dotted] = found
     return found
 
 
-def _find(here: str, dotted: str) -> Place | None:
+@lru_cache(maxsize=65536)
+def _find(folder: str, dotted: str) -> Place | None:
     name = dotted.lstrip(".")
     level = len(dotted) - len(name)
     parts = tuple(part for part in name.split(".") if part)
     if level == 0:
         if not parts or parts[0] in KNOWN_ROOTS:
             return None
-        starts: Iterable[str] = _starts(os.path.dirname(here))
+        starts: Iterable[str] = _starts(folder)
     else:
-        folder = os.path.dirname(here)
         for _ in range(level - 1):
             folder = os.path.dirname(folder)
         starts = (folder,)
@@ -145,6 +145,7 @@ def shown(file: str) -> str:
 
 def forget() -> None:
     """Looks at the file system afresh: a long-running process says so when files may have come or gone."""
+    _find.cache_clear()
     _starts.cache_clear()
     is_file.cache_clear()
     _is_folder.cache_clear()

@@ -55,6 +55,11 @@ class Source:
             self._tree = self._parse()
         return self._tree
 
+    def take_over(self, other: Source) -> None:
+        """Makes what has been parsed of the same bytes this one's own."""
+        self._tree, self._text, self._encoding = other._tree, other._text, other._encoding
+        self.outlined = other.outlined
+
     def _parse(self) -> libcst.Module:
         import libcst
 

@@ -42,7 +42,7 @@ from torchlint.semantics.machine import (
     matters,
     unique,
 )
-from torchlint.semantics.walk import assigned_names, children, uses_of
+from torchlint.semantics.walk import assigned_names, uses_of
 
 
 @dataclass(slots=True, frozen=True)
@@ -500,33 +500,6 @@ def _attribute_sources(cls: ClassInfo) -> dict[str, list[tuple[FunctionInfo, Any
         if not isinstance(one, ClassInfo):
             continue
         for info in one.methods.values():
-            if not info.parameters:
-                continue
-            itself = info.parameters[0]
-            stack: list[Any] = [info.node.body]
-            while stack:
-                node = stack.pop()
-                match node:
-                    case cst.Assign(targets=targets, value=value):
-                        for target in targets:
-                            _self_target(target.target, value, itself, info, found)
-                    case cst.AnnAssign(target=target, value=value) if value is not None:
-                        _self_target(target, value, itself, info, found)
-                    case cst.FunctionDef() | cst.ClassDef() | cst.Lambda():
-                        continue
-                if not isinstance(node, cst.BaseExpression):
-                    stack.extend(children(node))
+            for name, value in info.sets:
+                found.setdefault(name, []).append((info, value))
     return found
-
-
-def _self_target(
-    target: Any, value: Any, itself: str, info: FunctionInfo, found: dict[str, list[tuple[FunctionInfo, Any]]]
-) -> None:
-    match target:
-        case cst.Attribute(value=cst.Name(value=name), attr=attr) if name == itself:
-            found.setdefault(attr.value, []).append((info, value))
-        case cst.Tuple(elements=elements):
-            sources = value.elements if isinstance(value, cst.Tuple) and len(value.elements) == len(elements) else None
-            for index, element in enumerate(elements):
-                if sources is not None:
-                    _self_target(element.value, sources[index].value, itself, info, found)

@@ -209,6 +209,17 @@ def _outlined(source: Source) -> _Known:
     return known
 
 
+def reuse(source: Source) -> None:
+    """Takes the tree of a file that is about to be checked over from a neighbour that has had it parsed.
+
+    It is the file's own from here on: whoever comes back to the file from another one has a tree of his own.
+    """
+    known = _sources.get(absolute(source.filename))
+    if known is not None and known is not source and known.data == source.data:
+        del _sources[absolute(source.filename)]
+        source.take_over(known)
+
+
 def remember(source: Source) -> None:
     """Keeps the tree of a file that has just been checked: its neighbours will ask for it."""
     file = absolute(source.filename)

@@ -146,11 +146,17 @@ def outline(tree: cst.Module) -> Outline:
                     elif type(one) is attribute_type:
                         scope.info.discards |= one.attr.value[-1] == "_"
             if kind is cst.Assign:
+                if isinstance(scope.info, FunctionInfo) and scope.info.parameters:
+                    for target in node.targets:
+                        _sets(target.target, node.value, scope.info)
                 if not (isinstance(scope.info, FunctionInfo) and scope.info.name == "__init__"):
                     for target in node.targets:
                         _changing(target.target, found.changing)
             elif kind is cst.AugAssign:
                 _changing(node.target, found.changing)
+            elif kind is cst.AnnAssign:
+                if node.value is not None and isinstance(scope.info, FunctionInfo) and scope.info.parameters:
+                    _sets(node.target, node.value, scope.info)
             elif kind is cst.Call:
                 name = node.func.attr if type(node.func) is attribute_type else node.func
                 if type(name) is name_type and name.value in SOFTMAXES and _without_dimension(node, name.value):
@@ -259,6 +265,18 @@ def _changing(target: Any, names: set[str]) -> None:
         case cst.Tuple(elements=elements) | cst.List(elements=elements):
             for element in elements:
                 _changing(element.value, names)
+
+
+def _sets(target: Any, value: Any, info: FunctionInfo) -> None:
+    """Notes which attributes of a method's object an assignment sets, and to what."""
+    match target:
+        case cst.Attribute(value=cst.Name(value=name), attr=attr) if name == info.parameters[0]:
+            info.sets.append((attr.value, value))
+        case cst.Tuple(elements=elements):
+            sources = value.elements if isinstance(value, cst.Tuple) and len(value.elements) == len(elements) else None
+            for index, element in enumerate(elements):
+                if sources is not None:
+                    _sets(element.value, sources[index].value, info)
 
 
 def _statements(block: cst.BaseSuite) -> list[Any]:
