@@ -137,6 +137,8 @@ class Machine:
     selves: dict[ClassInfo, Value] = field(default_factory=dict)
     assigned: dict[int, frozenset[str]] = field(default_factory=dict)  # names bound by a loop's body, by id of the node
     attribute_sources: dict[ClassInfo, dict[str, list[tuple[FunctionInfo, Any]]]] = field(default_factory=dict)
+    makers: set[ClassInfo | FunctionInfo] = field(default_factory=set)  # make something with parameters, as is known
+    barren: set[ClassInfo | FunctionInfo] = field(default_factory=set)  # make nothing with parameters, as is known
     uses: dict[FunctionInfo, dict[str, set[str]]] = field(default_factory=dict)
     fetched: set[object] = field(default_factory=set)  # paths that downloads were written to
     quiet: int = 0

@@ -207,7 +207,11 @@ def _has_parameters(m: Machine, module: Module, depth: int) -> bool:
     if depth > 4:
         return False
     if module.cls is not None:
-        return _builds_parameters(m, module.cls, set())
+        seen: set[ClassInfo | FunctionInfo] = set()
+        found = _builds_parameters(m, module.cls, seen)
+        if not found:
+            m.barren |= seen  # all that it leads to has been looked at
+        return found
     if module.api in vocabulary.CONTAINERS:
         return any(
             isinstance(o, Module) and _has_parameters(m, o, depth + 1) for i in module.inner for o in i.options()
@@ -217,20 +221,25 @@ def _has_parameters(m: Machine, module: Module, depth: int) -> bool:
     )
 
 
-def _builds_parameters(m: Machine, cls: ClassInfo, seen: set[int]) -> bool:
+def _builds_parameters(m: Machine, cls: ClassInfo, seen: set[ClassInfo | FunctionInfo]) -> bool:
     return any(_makes_parameters(m, one, seen) for one in cls.lineage() if not isinstance(one, str))
 
 
-def _makes_parameters(m: Machine, one: ClassInfo | FunctionInfo, seen: set[int]) -> bool:
+def _makes_parameters(m: Machine, one: ClassInfo | FunctionInfo, seen: set[ClassInfo | FunctionInfo]) -> bool:
     """Whether something with parameters is made in a class or function."""
-    if id(one) in seen:
+    if one in seen or one in m.barren:
         return False
-    seen.add(id(one))
+    if one in m.makers:
+        return True
+    seen.add(one)
     with m.at_home(one):
-        return _calls_maker(m, one.node.body, seen)
+        found = _calls_maker(m, one.node.body, seen)
+    if found:
+        m.makers.add(one)
+    return found
 
 
-def _calls_maker(m: Machine, body: Any, seen: set[int]) -> bool:
+def _calls_maker(m: Machine, body: Any, seen: set[ClassInfo | FunctionInfo]) -> bool:
     stack: list[Any] = [body]
     while stack:
         node = stack.pop()
