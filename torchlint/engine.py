@@ -70,6 +70,14 @@ def _held(words: frozenset[str], data: bytes) -> frozenset[str]:
     return frozenset(word for word in words if word.encode() in data)
 
 
+def forget() -> None:
+    """Drops what is kept of files for their neighbours: a measurement begins afresh."""
+    from torchlint.semantics import project
+
+    _held.cache_clear()
+    project.forget()
+
+
 def _neighbours(source: Source) -> list[bytes]:
     """The bytes of the project's files that a file imports from; those that cannot be read left out."""
     texts = map(imports.read, imports.leans_on(source.filename, source.data))

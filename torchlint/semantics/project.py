@@ -231,6 +231,11 @@ def remember(source: Source) -> None:
         kept -= len(dropped.data)
 
 
+def forget() -> None:
+    """Drops the trees that are kept."""
+    _sources.clear()
+
+
 def _source(file: str) -> Source | None:
     data = read_bytes(file)
     if data is None:
