@@ -22,6 +22,7 @@ from torchlint.facts import (
     only,
 )
 from torchlint.semantics import vocabulary
+from torchlint.semantics.functions import setters
 from torchlint.semantics.graphs import parameter_behind
 from torchlint.semantics.machine import Machine, graph_of
 
@@ -99,11 +100,20 @@ def handed_on(m: Machine, values: list[Value], use: str) -> None:
             )
 
 
+# What a test asks an object with that may be of several kinds.
+_ASKS = frozenset({"isinstance", "issubclass", "hasattr", "getattr", "callable", "type", "is_tensor"})
+
+
 def checked(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
     """A method is called on something of torch's: tells when there is none of that name, but one alike."""
     kind = _kind(m, receiver)
     if not kind or methods.exists(kind, name) or m.expects_error or not isinstance(node.func, cst.Attribute):
         return
+    if name.startswith("_") or any(words & _ASKS for words in m.tests):
+        return  # torch's own private names; or the program asks first what it has been given
+    cls = receiver.cls if isinstance(receiver, Module) else None
+    if cls is not None and setters(m, cls, name):
+        return  # an attribute that the class sets
     meant = methods.nearest(kind, name)
     if meant:
         m.emit(
