@@ -48,8 +48,8 @@ constructors may run then.
 
 ## Known limits
 Quiet when a base comes from a file or package that is not read, when the class has a metaclass, a decorator
-(a dataclass makes its own constructor), a `__new__` or a `__post_init__`, when `self` or its `__dict__` is
-handed to code out of sight, and when the constructor sets nothing.
+(a dataclass makes its own constructor), a `__new__` or a `__post_init__`, when the constructor is abstract, when
+`self` or its `__dict__` is handed to code out of sight, and when the constructor sets nothing.
 
 ## Proof
 In a real run, layers that torch refuses to register because the module was never set up are counted: 0 is
@@ -95,6 +95,8 @@ def check(facts: Facts) -> Iterator[Finding]:
         init = cls.methods["__init__"]
         if not root.complete or _initialised_elsewhere(cls, root) or not _hurts(cls, root):
             continue
+        if "abstractmethod" in facts.text(init.site).partition("def ")[0]:
+            continue  # nothing is made by it alone
         yield Finding(
             init.head,
             f"`{cls.name}.__init__` never calls `super().__init__()`",

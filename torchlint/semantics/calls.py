@@ -535,6 +535,8 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             if len(options) == 1:
                 return call_method(m, node, options[0], name, arguments, discarded)
             known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
+            if any(isinstance(o, Unknown) for o in known):
+                m.doubtful = node
             found = _over_options(m, known, lambda one: call_method(m, node, one, name, arguments, discarded))
             if name == "state_dict" and len(known) > 1:
                 states.escaped([found])  # of one of them, nobody knows which
@@ -1465,6 +1467,9 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
             return shared
     if path.startswith("builtins."):
         return _builtin(m, node, path[9:], arguments)
+    if path == "torch.is_tensor" and len(arguments.positional) == 1:
+        answer = _is_instance(arguments.positional[0], Api(path="torch.Tensor"))
+        return Unknown(origin="number") if answer is None else Literal(value=answer)
     if path in words.DDP or path in words.FSDP:
         return _wrapped(m, node, path, arguments)
     if path in words.SAME_MODEL or path in ("copy.copy",):
@@ -1578,6 +1583,16 @@ def _defaults(m: Machine, factory: Value | None) -> Value:
 
 
 _INFINITE = frozenset({"inf", "+inf", "infinity"})
+# Types that no tensor is an instance of; all of numpy's too.
+_NO_TENSORS = frozenset(
+    {f"builtins.{name}" for name in "list tuple dict set frozenset str bytes int float bool complex".split()}
+    | {
+        f"{module}.{name}"
+        for module in ("collections", "collections.abc", "typing")
+        for name in "Mapping MutableMapping Sequence MutableSequence OrderedDict Callable Dict List Tuple".split()
+    }
+    | {"torch.nn.Module", "pathlib.Path", "argparse.Namespace"}
+)
 
 
 def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Value:
@@ -1651,6 +1666,8 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             return Unknown(origin="number", operands=(first,), cut=cut_at(m, node, name, first))
         case "isinstance" | "hasattr" | "type" | "callable":
             states.note_asked(arguments.all())
+            if name == "isinstance" and len(given) == 2 and (answer := _is_instance(*given)) is not None:
+                return Literal(value=answer)
             return Unknown(origin="number")
         case "float" | "int" | "len" | "str" | "bool" | "range" | "print":
             return Unknown(origin="number")
@@ -1666,6 +1683,20 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
     if name not in _SAYING_ONLY:
         _holding(m, result, arguments)
     return result
+
+
+def _is_instance(value: Value, types: Value) -> bool | None:
+    """Whether what is certainly a tensor is an instance of `types`, where that is certain."""
+    # with one alternative only, a variable may yet get others from the loop it is in
+    alternatives = value.options() if type(value) is not Choice or len(value.alternatives) > 1 else []
+    if not alternatives or not all(isinstance(one, Tensor) and one.certain for one in alternatives):
+        return None
+    listed = only(types)
+    several = isinstance(listed, Collection) and listed.kind == "tuple" and not listed.open
+    paths = [t.path if isinstance(t := only(each), Api) else "" for each in (listed.items if several else [types])]
+    if "torch.Tensor" in paths:
+        return True
+    return False if all(path in _NO_TENSORS or path.startswith("numpy.") for path in paths) else None
 
 
 def _methods(m: Machine, name: str, given: list[Value]) -> bool:
@@ -1713,6 +1744,10 @@ def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Valu
     for child in made.inner:
         for option in child.options():
             link(option, made)
+    for option in (o for i in inner for o in i.options() if path in words.CONTAINERS):
+        if isinstance(option, (Collection, Mapping)):  # one of several lists: any may be what it has
+            for item in option.items if isinstance(option, Collection) else option.entries.values():
+                link_all(item, made)
     placed = arguments.starred or "device" in arguments.keywords
     place(m, made, Unknown(origin="device") if placed else m.default_device or CPU)
     if path in LISTS:

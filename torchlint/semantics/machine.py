@@ -149,6 +149,7 @@ class Machine:
     tries: int = 0  # how many `try` statements would catch an error here
     mode_tests: int = 0  # how many tests of `training` decide whether the program gets here
     expects_error: bool = False  # inside `with pytest.raises(...)` and its like
+    doubtful: Any = None  # the last call of a method of what may be something unknown
     hidden: list[Event] = field(default_factory=list)  # that happened in what was evaluated without telling
     lazy: dict[Value, list[Value]] = field(default_factory=dict)  # generator expressions, and what they will use up
     placed: set[Value] = field(default_factory=set)  # what has been on a known device at some time

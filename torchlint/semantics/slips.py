@@ -106,8 +106,10 @@ _ASKS = frozenset({"isinstance", "issubclass", "hasattr", "getattr", "callable",
 
 def checked(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
     """A method is called on something of torch's: tells when there is none of that name, but one alike."""
+    if m.expects_error or m.doubtful is node or name.startswith("_") or not isinstance(node.func, cst.Attribute):
+        return
     kind = _kind(m, receiver)
-    if not kind or methods.exists(kind, name) or m.expects_error or not isinstance(node.func, cst.Attribute):
+    if not kind or methods.exists(kind, name):
         return
     if name.startswith("_") or any(words & _ASKS for words in m.tests):
         return  # torch's own private names; or the program asks first what it has been given
