@@ -47,7 +47,7 @@ no fix, since they must be filled in by hand; with several bases the fix is unsa
 constructors may run then.
 
 ## Known limits
-Quiet when a base comes from a file or package that is not read, when the class has a metaclass, a decorator
+Quiet when a base comes from a file or package that is not read, when the class or a base has a metaclass, a decorator
 (a dataclass makes its own constructor), a `__new__` or a `__post_init__`, when the constructor is abstract, when
 `self` or its `__dict__` is handed to code out of sight, and when the constructor sets nothing.
 
@@ -121,7 +121,7 @@ def _fix(cls: ClassInfo, init: FunctionInfo) -> Fix | None:
 def _initialised_elsewhere(cls: ClassInfo, root: Root) -> bool:
     """True when the base is initialised, or could be by something out of sight."""
     if (
-        cls.has_metaclass
+        any(isinstance(base, ClassInfo) and base.has_metaclass for base in cls.lineage())
         or cls.decorated
         or cls.methods["__init__"].words & {"__dict__", "__class__", "__setstate__", "__new__"}
     ):

@@ -9,6 +9,7 @@ from typing import Any
 
 import libcst as cst
 
+from torchlint import methods
 from torchlint.facts import (
     Api,
     AttributeSet,
@@ -535,7 +536,7 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             if len(options) == 1:
                 return call_method(m, node, options[0], name, arguments, discarded)
             known = tuple(o for o in options if not (isinstance(o, Literal) and o.value is None))
-            if any(isinstance(o, Unknown) for o in known):
+            if any(isinstance(o, Unknown) for o in known) or len({type(o) for o in known}) > 1:
                 m.doubtful = node
             found = _over_options(m, known, lambda one: call_method(m, node, one, name, arguments, discarded))
             if name == "state_dict" and len(known) > 1:
@@ -1668,6 +1669,10 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             states.note_asked(arguments.all())
             if name == "isinstance" and len(given) == 2 and (answer := _is_instance(*given)) is not None:
                 return Literal(value=answer)
+            if name == "hasattr" and len(given) == 2 and isinstance(one := settled(first), Tensor) and one.certain:
+                asked = only(given[1])
+                if isinstance(asked, Literal) and methods.exists("tensor", str(asked.value)):
+                    return Literal(value=True)
             return Unknown(origin="number")
         case "float" | "int" | "len" | "str" | "bool" | "range" | "print":
             return Unknown(origin="number")
@@ -1692,8 +1697,8 @@ def _is_instance(value: Value, types: Value) -> bool | None:
     if not alternatives or not all(isinstance(one, Tensor) and one.certain for one in alternatives):
         return None
     listed = only(types)
-    several = isinstance(listed, Collection) and listed.kind == "tuple" and not listed.open
-    paths = [t.path if isinstance(t := only(each), Api) else "" for each in (listed.items if several else [types])]
+    each = listed.items if isinstance(listed, Collection) and listed.kind == "tuple" and not listed.open else [types]
+    paths = [one.path if isinstance(one := only(kind), Api) else "" for kind in each]
     if "torch.Tensor" in paths:
         return True
     return False if all(path in _NO_TENSORS or path.startswith("numpy.") for path in paths) else None

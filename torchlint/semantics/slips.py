@@ -109,7 +109,7 @@ def checked(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
     if m.expects_error or m.doubtful is node or name.startswith("_") or not isinstance(node.func, cst.Attribute):
         return
     kind = _kind(m, receiver)
-    if not kind or methods.exists(kind, name):
+    if not kind or methods.exists(kind, name) or _set_by_constructor(receiver, name) or _told_apart(m, node.func.value):
         return
     if name.startswith("_") or any(words & _ASKS for words in m.tests):
         return  # torch's own private names; or the program asks first what it has been given
@@ -129,6 +129,18 @@ def checked(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
                 name_site=m.site(node.func.attr),
             )
         )
+
+
+def _set_by_constructor(receiver: Value, name: str) -> bool:
+    """True when a constructor speaks of the name, even where it was not followed to its end."""
+    lineage = receiver.cls.lineage() if isinstance(receiver, Module) and receiver.cls is not None else []
+    inits = [one.methods.get("__init__") for one in lineage if not isinstance(one, str)]
+    return any(init is not None and name in init.words for init in inits)
+
+
+def _told_apart(m: Machine, owner: cst.BaseExpression) -> bool:
+    """True inside a test for the type of `owner`: it may be one that has more methods."""
+    return isinstance(owner, cst.Name) and any({"isinstance", owner.value} <= test for test in m.tests)
 
 
 def _kind(m: Machine, receiver: Value) -> str:
