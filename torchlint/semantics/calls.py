@@ -842,6 +842,8 @@ def as_device(value: Value) -> Device | None:
         if any(f is None for f in found):
             return None
         kinds = {f.kind for f in found if f is not None}
+        if "tensor" in kinds:
+            return Device(kind="tensor")  # wherever something unknown is, in one case at least
         return Device(kind="open" if len(kinds) > 1 else kinds.pop())
     match options[0] if options else value:
         case Device() as device:

@@ -307,7 +307,7 @@ def loaded(m: Machine, node: cst.Call, target: Value, arguments: Arguments, disc
             strict=strict,
             result=result,
             discarded=discarded,
-            argument=m.site(first.value) if first is not None else None,
+            argument=m.site(first.value) if first is not None and not m.expects_error else None,
             spelling=_spelled(node),
             receiver=m.site(node.func.value) if isinstance(node.func, cst.Attribute) else None,
         )
