@@ -1736,8 +1736,12 @@ def _module(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Valu
         repeated=m.loops,
     )
     inner: list[Value] = []
-    for given in arguments.all():
+    for name, given in [*(("", one) for one in arguments.positional), *arguments.keywords.items()]:
         one = only(given)
+        if name.startswith("*") and isinstance(one, Module):  # a container unpacked: its layers, not itself
+            inner.extend(one.inner)
+            link(one, made)
+            continue
         inner.extend(
             one.items if isinstance(one, Collection) else one.entries.values() if isinstance(one, Mapping) else [given]
         )

@@ -73,7 +73,7 @@ def resolve(m: Machine, one: Imported) -> Value | None:
         if value is None:
             return None
         if isinstance(value, Imported) and value.names:
-            value = resolve(m, value)
+            return None  # it leads in a circle, or nowhere
         if at < len(one.names) - 1 and not isinstance(value, Imported):
             return None
     return value

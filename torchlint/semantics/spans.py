@@ -113,14 +113,16 @@ _LOST = frozenset(" \t\f\\\r\n")
 def _aligned(written: str, original: str) -> list[int]:
     """For each offset in `written` the one in `original`.
 
-    libcst does not keep all whitespace: a row that holds only a backslash is lost, as is a form feed before an
-    indentation, and what is lost moves everything behind it. All else is the same in both.
+    libcst does not keep all that means nothing: a row that holds only a backslash is lost, as is a form feed before
+    an indentation, or a comment between two that are indented differently; and what is lost moves everything behind it.
+    All else is the same in both.
     """
     moved: list[int] = []
     at = 0
     for char in written:
-        while at < len(original) and original[at] != char and original[at] in _LOST:
-            at += 1
+        while at < len(original) and original[at] != char and (original[at] in _LOST or original[at] == "#"):
+            at = original.find("\n", at) if original[at] == "#" else at + 1
+            at = len(original) if at < 0 else at
         moved.append(at)
         if at < len(original) and original[at] == char:
             at += 1
