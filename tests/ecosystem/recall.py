@@ -3,8 +3,8 @@
 Takes a list of such bugs (JSON lines: repo, fix, parent, path, line, pitfall, scope) and a folder with the code, lints
 the file before the fix and after it, and says which bugs were reported and which reports the fix silenced. A bug counts
 as found when a rule that stands for its pitfall reports in the same function, or within 15 lines of the bug's line, or
-names such a place among the lines that explain the finding. Where its own file tells nothing, the files beside it are
-linted as well: what is wrong in a helper is often reported where it is called.
+names such a place among the lines that explain the finding. Where its own file tells nothing, the files beside it that
+name it are linted as well: what is wrong in a helper is often reported where it is called.
 
     python -m tests.ecosystem.recall --rows realbugs.jsonl FOLDER
 
@@ -200,7 +200,7 @@ def _all_hits(row: Row, source: Source, line: int, place: str) -> tuple[Diagnost
     if not found:
         path = Path(source.filename)
         for other in sorted(path.parent.glob("*.py")):
-            if other != path:
+            if other != path and path.stem.encode() in other.read_bytes():
                 found += _hits(row, _read(other), source, line, place)
     return found
 
