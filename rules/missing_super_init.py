@@ -95,6 +95,8 @@ def check(facts: Facts) -> Iterator[Finding]:
         init = cls.methods["__init__"]
         if not root.complete or _initialised_elsewhere(cls, root) or not _hurts(cls, root):
             continue
+        if any(cls in other.bases and len(other.bases) > 1 for other in facts.classes):
+            continue  # mixed into classes whose other bases are initialised
         if "abstractmethod" in facts.text(init.site).partition("def ")[0]:
             continue  # nothing is made by it alone
         yield Finding(

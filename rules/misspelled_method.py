@@ -67,10 +67,14 @@ fixable = "unsafe"
 _ARTICLES = {"tensor": "a tensor", "module": "a module", "optimizer": "an optimizer"}
 
 
+# What gives objects attributes whose names are nowhere written.
+_BY_NAME = frozenset({"setattr", "store_attr", "__dict__", "__getattr__", "locals", "vars"})
+
+
 def check(facts: Facts) -> Iterator[Finding]:
     for root in facts.roots:
         for event in root.of(NoSuchMethod):
-            if event.name_site is None:
+            if event.name_site is None or (event.kind == "module" and facts.words & _BY_NAME):
                 continue
             fix = Fix(f"Write `{event.nearest}`", Safety.UNSAFE, (Replace(event.name_site, event.nearest),))
             yield Finding(

@@ -365,7 +365,9 @@ def forward(m: Machine, node: cst.Call, module: Value, arguments: Arguments, dir
     if m.grad is Grad.OFF:
         cut = Cut(m.site(node), "no_grad", graph, one or module, *m.off)
         graph = frozenset()
-    device = module_device(m, one) if isinstance(one, Module) and not _places_inputs(one) else None
+    # A layer without parameters is wherever its inputs are.
+    held = isinstance(one, Module) and (not words.is_module_api(one.api) or words.has_parameters(one.api))
+    device = module_device(m, one) if isinstance(one, Module) and held and not _places_inputs(one) else None
     met = {d.kind for d in (device, *map(device_of, inputs)) if d is not None}
     output = Tensor(
         site=m.site(node),

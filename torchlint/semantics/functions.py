@@ -29,6 +29,7 @@ from torchlint.facts import (
     Tensor,
     Unknown,
     Value,
+    ZeroGrad,
     only,
 )
 from torchlint.semantics import vocabulary
@@ -153,6 +154,8 @@ def enter(
     # Another file's function is followed for what it does; where only its value is asked for, whatever it does.
     acting = info in m.relevant or bool(m.quiet) or not isinstance(info.node, cst.FunctionDef)
     if info.file and (m.far or not acting):
+        if given and any(word in info.name.lower() for word in vocabulary.ZERO_GRAD_WORDS):
+            m.emit(ZeroGrad(*m.at(node), target=given[0]))
         m.unknown_call(node, info.name, [*given, *m.free_values(function)])
         return Unknown(origin="call", graph=graphs_of(given), holds=any(matters(a) for a in given))
     if info not in m.relevant and isinstance(info.node, cst.FunctionDef) and not _acts(m, function, given):

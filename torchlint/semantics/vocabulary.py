@@ -477,6 +477,8 @@ LOOKALIKE_ROOTS = frozenset(
         "cupy",
         "autograd",
         "theano",
+        "warp",
+        "warp_nn",
     }
 )
 
