@@ -87,6 +87,7 @@ def test_the_wheel_holds_the_package_alone_with_all_rules_and_fixtures(built: tu
         module = rule.replace("-", "_")
         assert f"torchlint/rules/{module}.py" in names
         assert f"torchlint/fixtures/{module}/bad.py" in names
+    assert "torchlint/rules/ja/missing_zero_grad.md" in names
     assert "torchlint/py.typed" in names
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
 

@@ -202,12 +202,13 @@ def rules(output_format: str) -> int:
 @torchlint.command(context_settings=_SETTINGS)
 @click.argument("names", nargs=-1, required=True, metavar="RULE...")
 @click.option("--output-format", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
-def explain(names: tuple[str, ...], output_format: str) -> int:
+@click.option("--lang", default="en", show_default=True, metavar="CODE", help="The language: en, or ja (日本語).")
+def explain(names: tuple[str, ...], output_format: str, lang: str) -> int:
     """The page of a rule: what it finds, why it hurts, an example, the fix, the limits, the proof."""
     from torchlint import pages
 
     try:
-        click.echo(pages.explain(names, output_format), nl=False)
+        click.echo(pages.explain(names, output_format, lang), nl=False)
     except LookupError as error:
         raise click.UsageError(str(error.args[0])) from error
     return 0

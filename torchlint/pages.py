@@ -11,34 +11,42 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from torchlint import builtin, proofs, registry
+from torchlint import builtin, proofs, registry, translations
 from torchlint.config import READERS, Config, key
 from torchlint.diagnostic import Group
 from torchlint.rule import HEADINGS, Rule
+from torchlint.translations import ENGLISH, Language
 
 
-def explain(names: Iterable[str], output_format: str) -> str:
-    """The pages of these rules as text, markdown or JSON. Raises LookupError naming the nearest rule."""
+def explain(names: Iterable[str], output_format: str, lang: str = "en") -> str:
+    """The pages of these rules as text, markdown or JSON, in a language where there is one, else in English.
+
+    Raises LookupError naming the nearest rule, or the languages.
+    """
+    language = translations.language(lang)
     known = registry.by_name()
     pages: list[dict[str, Any]] = []
     for name in dict.fromkeys(names):
         if name in known:
-            pages.append(_page(known[name]))
+            pages.append(_page(known[name], lang))
         elif name in builtin.CODES:
-            pages.append({"name": name, "summary": builtin.CODES[name], "sections": {}})
+            pages.append({"name": name, "lang": "en", "summary": builtin.CODES[name], "sections": {}})
         else:
             everything = [*known, *builtin.CODES]
             raise LookupError(f"there is no rule `{name}`{registry.nearest(name, everything)}")
     if output_format == "json":
         return json.dumps(pages, indent=2, ensure_ascii=False) + "\n"
-    text = "\n".join(_markdown(page) for page in pages)
+    text = "\n".join(markdown(page, language) for page in pages)
     if output_format == "text" and sys.stdout.isatty():
         return _dressed(text)
     return text
 
 
-def _page(rule: Rule) -> dict[str, Any]:
-    return {**_entry(rule), "sections": dict(rule.page.sections)}
+def _page(rule: Rule, lang: str) -> dict[str, Any]:
+    translated = translations.page(rule.name, lang) if lang != "en" else None
+    page = translated or rule.page
+    told = {"lang": lang if translated else "en", "summary": page.summary}
+    return {**_entry(rule), **told, "sections": dict(page.sections)}
 
 
 def _entry(rule: Rule) -> dict[str, Any]:
@@ -57,21 +65,24 @@ def _entry(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _markdown(page: dict[str, Any]) -> str:
-    lines = [f"# {page['name']}", "", page["summary"], ""]
+def markdown(page: dict[str, Any], asked: Language = ENGLISH) -> str:
+    """A page, with a line at its top when it is not in the language that was `asked` for."""
+    language = translations.LANGUAGES[page["lang"]]
+    lines = [f"# {page['name']}", ""]
+    if language is not asked:
+        lines += [f"*{asked.untranslated}*", ""]
+    lines += [page["summary"], ""]
     if "group" in page:
-        fix = f"fix: {page['fix']}" if page["fix"] else "no fix"
-        level = "" if page["default"] else ", off by default"
-        lines += [f"*{page['group']}, {page['severity']}{level}; {fix}*", ""]
+        word = {"group": page["group"], "severity": language.words.get(page["severity"], page["severity"])}
+        fix = language.fix.format(language.words.get(page["fix"], page["fix"])) if page["fix"] else language.no_fix
+        lines += [f"*{language.status.format(**word, fix=fix, off='' if page['default'] else language.off)}*", ""]
         if page["proof"]:
             proof = proofs.Proof(**page["proof"])
-            told = (
-                f"{proof.what}: {proof.harm}, healthy {proofs.figure(proof.good)}; torch {proof.torch}, {proof.device}"
-            )
-            lines += [f"*confirmed: {told}*", ""]
-    for heading in HEADINGS:
+            told = {"what": proof.what, "harm": proof.harm, "good": proofs.figure(proof.good)}
+            lines += [f"*{language.proof.format(**told, torch=proof.torch, device=proof.device)}*", ""]
+    for heading, shown in zip(HEADINGS, language.headings, strict=True):
         if heading in page["sections"]:
-            lines += [f"## {heading}", "", page["sections"][heading], ""]
+            lines += [f"## {shown}", "", page["sections"][heading], ""]
     return "\n".join(lines)
 
 

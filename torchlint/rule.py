@@ -202,19 +202,21 @@ class Page:
     sections: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, docstring: str, of: str) -> Page:
-        """Reads the page of rule `of`.
+    def read(cls, docstring: str, of: str, headings: Sequence[str] = HEADINGS) -> Page:
+        """Reads the page of rule `of`; `headings` are `HEADINGS` in the language that it is written in.
 
-        Raises ValueError naming the rule and the section when one of `HEADINGS` is missing or empty.
+        Raises ValueError naming the rule and the section when one of them is missing or empty.
         """
         import inspect
 
+        names = dict(zip(headings, HEADINGS, strict=True))
         summary, _, rest = inspect.cleandoc(docstring).partition("\n")
         sections: dict[str, list[str]] = {}
         current: list[str] | None = None
         for line in rest.splitlines():
             if line.startswith("## "):
-                current = sections.setdefault(line[3:].strip(), [])
+                heading = line[3:].strip()
+                current = sections.setdefault(names.get(heading, heading), [])
             elif current is not None:
                 current.append(line)
         found = {heading: "\n".join(lines).strip() for heading, lines in sections.items()}
