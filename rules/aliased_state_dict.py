@@ -80,6 +80,7 @@ from typing import TYPE_CHECKING
 from torchlint.effects import may_update
 from torchlint.facts import (
     Collection,
+    Duty,
     Event,
     Join,
     Loaded,
@@ -109,13 +110,9 @@ group = Group.CORRECTNESS
 words = [{"state_dict"}, {"load_state_dict", "save", "return"}, {"step", "train", "fit"}]
 fixable = "safe"
 
-_GATHERED = frozenset(
-    {"FSDP", "FullyShardedDataParallel", "fully_shard", "StateDictType", "deepspeed"}
-)  # their own copies
-
 
 def check(facts: Facts) -> Iterator[Finding]:
-    if facts.words & _GATHERED:
+    if facts.relieved(Duty.STATE_COPIES):
         return
     for root in facts.roots:
         for taken in root.of(StateTaken):

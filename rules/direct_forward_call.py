@@ -71,7 +71,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import ClassInfo, Derives, Evidence, Forward, Module, Root
+from torchlint.facts import ClassInfo, Derives, Duty, Evidence, Forward, Module, Root
 from torchlint.rule import Facts, Finding, Fix, Group, Replace, Safety
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    if facts.words & {"jit", "script", "gpytorch", "botorch", "pyro", "skorch"}:
+    if facts.relieved(Duty.OWN_FORWARD):
         return
     for root in [*facts.roots, *(root for _, root in facts.constructions), *(root for _, root in facts.forwards)]:
         for event in root.of(Forward):

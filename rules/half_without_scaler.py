@@ -71,7 +71,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import may_feed, shared_loop
-from torchlint.facts import Backward, Forward, Grad, OptimizerStep, Root
+from torchlint.facts import Backward, Duty, Forward, Grad, OptimizerStep, Root
 from torchlint.rule import Facts, Finding, Group
 
 if TYPE_CHECKING:
@@ -80,17 +80,14 @@ if TYPE_CHECKING:
 
 group = Group.SUSPICIOUS
 words = [{"autocast"}, {"backward"}, {"step"}]
-OTHERS = frozenset(
-    """
-    GradScaler scale_loss Accelerator Fabric deepspeed apex lightning pytorch_lightning ShardedGradScaler
-    set_autocast_gpu_dtype set_autocast_dtype NativeScaler loss_scale
-    """.split()
-)
+SETTERS = frozenset({"set_autocast_gpu_dtype", "set_autocast_dtype"})
 SHARE = 0.01  # of the gradient's numbers: less is lost with a scaler, too
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    if facts.words & OTHERS or any("scaler" in word.lower() for word in facts.words) or facts.elsewhere("GradScaler"):
+    if facts.relieved(Duty.SCALING) or facts.words & SETTERS or any("scaler" in word.lower() for word in facts.words):
+        return
+    if facts.elsewhere("GradScaler"):
         return
     told: set[object] = set()
     for root in facts.roots:

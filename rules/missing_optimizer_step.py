@@ -67,6 +67,7 @@ from typing import TYPE_CHECKING
 from torchlint.effects import may_feed, shared_loop
 from torchlint.facts import (
     Backward,
+    Duty,
     Event,
     Evidence,
     GradientsClipped,
@@ -94,7 +95,7 @@ fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    if facts.words & {"register_post_accumulate_grad_hook", "Accelerator", "deepspeed"} or _unseen_step(facts):
+    if facts.relieved(Duty.STEP) or _unseen_step(facts):
         return
     told: set[object] = set()
     for root in facts.roots:

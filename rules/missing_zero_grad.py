@@ -76,6 +76,7 @@ from torchlint.effects import may_clear, may_feed
 from torchlint.facts import (
     Backward,
     Collection,
+    Duty,
     Event,
     Loop,
     Module,
@@ -99,7 +100,7 @@ fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    if facts.words & {"register_step_post_hook", "register_step_pre_hook", "register_optimizer_step_post_hook"}:
+    if facts.relieved(Duty.ZERO_GRAD):
         return  # a hook may clear
     seen: set[tuple[object, object]] = set()
     for root in facts.roots:

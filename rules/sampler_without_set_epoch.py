@@ -71,7 +71,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torchlint.effects import samplers_in
-from torchlint.facts import AttributeSet, Backward, Iterated, Loader, Loop, OptimizerBuilt, Root, Sampler, SamplerBuilt
+from torchlint.facts import (
+    AttributeSet,
+    Backward,
+    Duty,
+    Iterated,
+    Loader,
+    Loop,
+    OptimizerBuilt,
+    Root,
+    Sampler,
+    SamplerBuilt,
+)
 from torchlint.rule import Facts, Finding, Fix, Group, InsertFirst, Safety
 
 if TYPE_CHECKING:
@@ -82,12 +93,9 @@ group = Group.CORRECTNESS
 words = [{"DistributedSampler", "distributed"}, {"for"}]
 fixable = "sometimes"
 
-# These tell the sampler the epoch themselves, or take the loader out of sight.
-FRAMEWORKS = frozenset("set_epoch accelerate Accelerator Fabric lightning pytorch_lightning ignite composer".split())
-
 
 def check(facts: Facts) -> Iterator[Finding]:
-    if facts.words & FRAMEWORKS or facts.elsewhere("set_epoch"):
+    if "set_epoch" in facts.words or facts.relieved(Duty.SET_EPOCH) or facts.elsewhere("set_epoch"):
         return
     made = [e.sampler for root in facts.roots for e in root.of(SamplerBuilt) if isinstance(e.sampler, Sampler)]
     told: set[object] = set()

@@ -60,6 +60,7 @@ from typing import TYPE_CHECKING
 from torchlint.effects import clears, may_feed, shared_loop
 from torchlint.facts import (
     Backward,
+    Duty,
     Event,
     GradientUsed,
     Loop,
@@ -84,7 +85,7 @@ fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    if facts.words & {"Accelerator", "accumulate"}:
+    if facts.relieved(Duty.ACCUMULATION):
         return  # its optimizers clear only where a step is due
     seen: set[object] = set()
     for root in facts.roots:

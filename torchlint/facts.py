@@ -167,6 +167,27 @@ class ClassInfo:
         return all(isinstance(b, ClassInfo) or b in _OPEN_BOOKS for b in self.lineage())
 
 
+class Duty(enum.Flag):
+    """What a training program has to do, and a framework may do in its place."""
+
+    NONE = 0
+    ZERO_GRAD = enum.auto()
+    BACKWARD = enum.auto()
+    STEP = enum.auto()  # of the optimizer
+    SCHEDULER_STEP = enum.auto()
+    MODE = enum.auto()  # eval and train mode around evaluation
+    NO_GRAD = enum.auto()  # in evaluation
+    MOVE_MODEL = enum.auto()
+    MOVE_BATCH = enum.auto()
+    SET_EPOCH = enum.auto()  # of a distributed sampler
+    SCALING = enum.auto()  # of the loss, for mixed precision
+    ACCUMULATION = enum.auto()  # of gradients over several batches
+    CLIPPING = enum.auto()
+    RANK_ZERO_CHECKPOINT = enum.auto()  # saving in one process only
+    STATE_COPIES = enum.auto()  # what `state_dict()` returns does not change with the model
+    OWN_FORWARD = enum.auto()  # `forward` of its modules is called in a way of its own
+
+
 # ------------------------------------------------------------------------------------------------------------- values
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torchlint.diagnostic import Group as Group
 from torchlint.diagnostic import Safety as Safety
-from torchlint.facts import ClassInfo, Event, FunctionInfo, Made, Root, Site, Softmax, Value
+from torchlint.facts import ClassInfo, Duty, Event, FunctionInfo, Made, Root, Site, Softmax, Value
 
 if TYPE_CHECKING:
     from torchlint.confirm.probe import Measurement
@@ -39,6 +39,10 @@ class Facts(Protocol):
     @property
     def words(self) -> frozenset[str]:
         """Every identifier of the file."""
+        ...
+
+    def relieved(self, duty: Duty) -> bool:
+        """Whether something that the file names (a framework, a scaler) may do a part of `duty` by itself."""
         ...
 
     def softmaxes(self) -> list[Softmax]:

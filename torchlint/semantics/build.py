@@ -9,6 +9,7 @@ from typing import Any
 from torchlint.facts import (
     ClassInfo,
     Derives,
+    Duty,
     Event,
     Frame,
     Function,
@@ -26,7 +27,7 @@ from torchlint.facts import (
     Value,
 )
 from torchlint.imports import absolute
-from torchlint.semantics import project, vocabulary
+from torchlint.semantics import frameworks, project, vocabulary
 from torchlint.semantics.functions import bind_unknown, decoration, run, self_of
 from torchlint.semantics.machine import Activation, Machine
 from torchlint.semantics.names import resolve_bases
@@ -91,6 +92,9 @@ class FileFacts:
     @property
     def words(self) -> frozenset[str]:
         return self.machine.outline.words
+
+    def relieved(self, duty: Duty) -> bool:
+        return frameworks.relieved(self.words, duty)
 
     def softmaxes(self) -> list[Softmax]:
         from torchlint.semantics.tails import softmaxes

@@ -5,6 +5,8 @@ Sources: the documentation of torch 2.13 (torch.nn, torch.optim, torch.utils.dat
 
 from __future__ import annotations
 
+from torchlint.semantics import frameworks
+
 # Where public names are also reachable, longest first.
 _ALIASES = (
     ("torch.nn.modules.module.Module", "torch.nn.Module"),
@@ -34,11 +36,7 @@ _NN_MODULES = "torch.nn.modules."
 def canonical(path: str) -> str:
     """A dotted name as the documentation spells it: `torch.nn.modules.conv.Conv2d` -> `torch.nn.Conv2d`."""
     if not path.startswith("torch."):
-        if path in ("pytorch_lightning", "lightning.pytorch") or path.startswith(
-            ("pytorch_lightning.", "lightning.pytorch.")
-        ):
-            return "lightning" + path.removeprefix("lightning.pytorch").removeprefix("pytorch_lightning")
-        return path
+        return frameworks.canonical(path)
     for old, new in _ALIASES:
         if path.startswith(old):
             return new + path[len(old) :]
@@ -57,16 +55,7 @@ def canonical(path: str) -> str:
 _NOT_MODULES = frozenset({"Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer", "Sequence", "Tensor"})
 
 # Bases from well-known libraries whose classes are torch modules.
-MODULE_BASES = frozenset(
-    """
-    lightning.LightningModule lightning.core.LightningModule lightning.core.module.LightningModule
-    lightning.core.lightning.LightningModule transformers.PreTrainedModel
-    transformers.modeling_utils.PreTrainedModel diffusers.ModelMixin diffusers.models.modeling_utils.ModelMixin
-    torch_geometric.nn.MessagePassing torch_geometric.nn.conv.MessagePassing
-    torch_geometric.nn.conv.message_passing.MessagePassing torch.jit.ScriptModule torch.nn.Module
-    mmengine.model.BaseModule mmcv.runner.BaseModule fairseq.models.FairseqEncoder fairseq.models.FairseqDecoder
-    """.split()
-)
+MODULE_BASES = frameworks.MODULES | {"torch.jit.ScriptModule", "torch.nn.Module"}
 
 # Modules whose output depends on the mode: random, or normalised by the batch.
 _DROPOUTS = frozenset(
@@ -483,25 +472,13 @@ LOOKALIKE_ROOTS = frozenset(
 )
 
 # `prepare`-like methods that give back what they were given, ready for a device.
-IDENTITY_METHODS = frozenset(
-    {
-        "prepare",
-        "prepare_model",
-        "prepare_optimizer",
-        "prepare_data_loader",
-        "setup",
-        "setup_module",
-        "setup_optimizers",
-        "setup_dataloaders",
-        "prepare_scheduler",
-    }
-)
+IDENTITY_METHODS = frameworks.PREPARING_METHODS
 IDENTITY_CALLS = frozenset(
     {"apex.amp.initialize", "ipex.optimize", "intel_extension_for_pytorch.optimize", "poptorch.trainingModel"}
 )
 
 # Methods that take a step's backward on behalf of the user, the loss first.
-BACKWARD_METHODS = frozenset({"backward", "manual_backward"})
+BACKWARD_METHODS = frameworks.BACKWARD_METHODS
 ZERO_GRAD_WORDS = (
     "zero_grad",
     "zerograd",
