@@ -7,35 +7,15 @@ import json
 import textwrap
 
 import pytest
+from findings import finding, report
 
 from torchlint.config import OUTPUT_FORMATS, Config
 from torchlint.diagnostic import Diagnostic, Related, Remedy, Safety, Severity, Span, TextEdit
 from torchlint.report import FORMATS, render, text
 from torchlint.report.style import Style, printable, style_for, width
-from torchlint.run import Plan, Record, Report
-from torchlint.selection import Selection
+from torchlint.run import Record
 
 PLAIN = Style()
-
-
-def finding(row: int = 2, column: int = 5, length: int = 4, code: str = "toy-alarm", **more: object) -> Diagnostic:
-    settings: dict[str, object] = {
-        "group": "correctness",
-        "severity": Severity.ERROR,
-        "message": "`opt` is never cleared",
-        "filename": "a.py",
-        "span": Span(row, column, row, column + length),
-        "statement_row": row,
-        "statement_end_row": row,
-    }
-    return Diagnostic(code=code, **{**settings, **more})  # type: ignore[arg-type]
-
-
-def report(*findings: Diagnostic, source: str = "", diff: bool = False, **settings: object) -> Report:
-    rows = dict(enumerate(source.split("\n"), 1))
-    plan = Plan(Config(**settings), Selection(frozenset()), diff)  # type: ignore[arg-type]
-    names = sorted({one.filename for one in findings}) or ["a.py"]
-    return Report(plan, [Record(n, tuple(f for f in findings if f.filename == n), rows=rows) for n in names])
 
 
 def shown(*findings: Diagnostic, source: str, style: Style = PLAIN) -> str:

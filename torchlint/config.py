@@ -21,7 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-OUTPUT_FORMATS = ("full", "concise", "grouped", "json", "json-lines", "github")
+OUTPUT_FORMATS = ("full", "concise", "grouped", "json", "json-lines", "sarif", "github", "gitlab", "junit", "rdjson")
 COLORS = ("auto", "always", "never")
 SEVERITIES = ("error", "warning", "info", "off")
 

@@ -271,7 +271,7 @@ class Worker:
 
 
 def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:
-    """The text of the rows that a report of these findings shows."""
+    """The text of the rows that a report of these findings shows, counts columns in or writes into a suggestion."""
     if not found:
         return {}
     try:
@@ -279,7 +279,10 @@ def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:
     except SourceError:
         return {}
     starts = [*line_starts(text), len(text)]
-    wanted = {one.span.row for one in found} | {other.span.row for one in found for other in one.related}
+    spans = [one.span for one in found] + [other.span for one in found for other in one.related]
+    wanted = {row for span in spans for row in (span.row, span.end_row)}
+    for edits in (one.fix.edits for one in found if one.fix is not None and one.fix.edits):
+        wanted.update(range(min(e.span.row for e in edits), max(e.span.end_row for e in edits) + 1))
     return {row: text[starts[row - 1] : starts[row]].rstrip("\r\n") for row in sorted(wanted) if row < len(starts)}
 
 

@@ -9,13 +9,30 @@ from torchlint.report import hosts, machine, text
 from torchlint.report.style import Style
 from torchlint.run import Report
 
+
+def _sarif(report: Report, style: Style) -> str:
+    from torchlint.report.sarif import sarif  # as junit below: few runs pay for what it imports
+
+    return sarif(report, style)
+
+
+def _junit(report: Report, style: Style) -> str:
+    from torchlint.report.junit import junit
+
+    return junit(report, style)
+
+
 FORMATS: dict[str, Callable[[Report, Style], str]] = {
     "full": text.full,
     "concise": text.concise,
     "grouped": text.grouped,
     "json": machine.json,
     "json-lines": machine.json_lines,
+    "sarif": _sarif,
     "github": hosts.github,
+    "gitlab": hosts.gitlab,
+    "junit": _junit,
+    "rdjson": hosts.rdjson,
 }
 # Formats for people: they end with a summary.
 PROSE = ("full", "concise", "grouped")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as _json
 from typing import Any
 
+from torchlint import site
 from torchlint.diagnostic import Diagnostic, Remedy, Span
 from torchlint.report.style import Style
 from torchlint.report.text import counted
@@ -40,7 +41,7 @@ def as_json(one: Diagnostic) -> dict[str, Any]:
         "fix": _fix(one.fix),
         "related": [{"message": o.message, "filename": o.filename, **_place(o.span)} for o in one.related],
         "noqa_row": one.statement_end_row or one.span.row,
-        "url": None,
+        "url": site.page(one.code),
     }
 
 
