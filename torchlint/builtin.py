@@ -1,4 +1,4 @@
-"""Findings that no rule makes: what befell a file, and what is wrong with a suppression comment."""
+"""Findings that no rule makes: what befell a file, and what is wrong with what suppresses findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ SUPPRESSION_CODES = {
     "invalid-suppression": "A suppression comment cannot be read, or names a rule that does not exist.",
 }
 
-CODES = {**FILE_CODES, **SUPPRESSION_CODES}
+BASELINE_CODES = {
+    "unneeded-baseline-entry": "The baseline knows a finding that is there no more. Take the entry out with "
+    "`torchlint --prune-baseline`, or it will hide the next finding.",
+}
+
+CODES = {**FILE_CODES, **SUPPRESSION_CODES, **BASELINE_CODES}
 
 
 def file_error(code: str, message: str, filename: str, row: int = 1, column: int = 1) -> Diagnostic:

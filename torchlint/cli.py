@@ -112,6 +112,7 @@ def _settings(command: F) -> F:
         click.option("-j", "--jobs", type=click.IntRange(0), metavar="N", help="Processes to use; 0: one a processor."),
         click.option("--cache/--no-cache", default=None, help="Remember what was found in unchanged files (default)."),
         click.option("--cache-dir", metavar="FOLDER", help="Where to remember it, instead of in .torchlint_cache."),
+        click.option("--baseline", metavar="FILE", help="Known findings, which are not told; see --write-baseline."),
         click.option("--color", type=click.Choice(COLORS), help="Colours; auto: on terminals."),
     ]
     for option in reversed(options):
@@ -123,6 +124,10 @@ def _settings(command: F) -> F:
 @click.argument("paths", nargs=-1, metavar="[PATHS]...")
 @_settings
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
+@click.option("--since", default="", metavar="REV", help="Only findings on rows changed since a revision of Git.")
+@click.option("--shard", default="", metavar="I/N", help="Only the Ith of N parts of the files, for a CI matrix.")
+@click.option("--write-baseline", default="", metavar="FILE", help="Make all that is found known findings.")
+@click.option("--prune-baseline", is_flag=True, help="Take out of the baseline what is found no longer.")
 @click.option("--stdin-filename", metavar="FILE", help="The name of what is read from standard input, with `-`.")
 @click.option("-q", "--quiet", count=True, help="Only findings; twice: nothing but the exit status.")
 @click.option("-v", "--verbose", count=True, help="Say which files are checked, and with which settings.")
@@ -131,6 +136,10 @@ def check(
     given: tuple[str, ...],
     isolated: bool,
     diff: bool,
+    since: str,
+    shard: str,
+    write_baseline: str,
+    prune_baseline: bool,
     stdin_filename: str | None,
     quiet: int,
     verbose: int,
@@ -149,9 +158,10 @@ def check(
     named = [stdin_filename] if stdin_filename else [p for p in paths if p != "-"]
     config = _resolve(options, named, given, isolated)
     console = session.Console(quiet, verbose)
+    task = session.Task(diff, since, shard, write_baseline, prune_baseline)
     if "-" in paths or stdin_filename is not None:
-        return session.check_stdin(sys.stdin.buffer.read(), stdin_filename or "-", config, console, diff=diff)
-    return session.check(paths or (".",), config, console, diff=diff)
+        return session.check_stdin(sys.stdin.buffer.read(), stdin_filename or "-", config, console, task)
+    return session.check(paths or (".",), config, console, task)
 
 
 def _resolve(options: dict[str, Any], paths: Sequence[str], given: Sequence[str], isolated: bool) -> Config:

@@ -65,6 +65,7 @@ class Config:
     jobs: int = 0  # 0: as many as there are processors
     cache: bool = True
     cache_dir: str = ""  # empty: .torchlint_cache in `root`
+    baseline: str = ""  # empty: none
     color: str = "auto"
 
     root: Path = Path()
@@ -74,6 +75,13 @@ class Config:
     def cache_folder(self) -> Path:
         """Where the cache is kept."""
         return self.root / (self.cache_dir or ".torchlint_cache")
+
+    @property
+    def baseline_file(self) -> str:
+        """The baseline as a path from here; empty where there is none."""
+        if not self.baseline or self.origins.get("baseline") == "--baseline":
+            return self.baseline
+        return os.path.relpath(self.root / self.baseline)
 
     @property
     def excludes(self) -> tuple[str, ...]:
@@ -163,6 +171,7 @@ READERS: dict[str, Reader] = {
     "jobs": _count(0),
     "cache": _flag,
     "cache_dir": _text,
+    "baseline": _text,
     "color": _one_of(*COLORS),
 }
 
@@ -198,7 +207,7 @@ def resolve(
 
     Raises ConfigError.
     """
-    start = _common_folder(paths)
+    start = common_folder(paths)
     pairs: list[tuple[str, Any]] = []
     file: Path | None = None
     for one in given:
@@ -264,14 +273,14 @@ def _table_of(path: Path) -> dict[str, Any] | None:
     return table
 
 
-def _common_folder(paths: Iterable[str]) -> Path:
+def common_folder(paths: Iterable[str]) -> Path:
     """The deepest folder that holds all `paths`; the current one when there are none or nothing is common."""
     folders = []
     for one in paths:
         path = Path.cwd() / one
-        folders.append(str(path if path.is_dir() else path.parent))
+        folders.append(os.path.normpath(path if path.is_dir() else path.parent))
     try:
-        return Path(os.path.normpath(os.path.commonpath(folders))) if folders else Path.cwd()
+        return Path(os.path.commonpath(folders)) if folders else Path.cwd()
     except ValueError:  # paths on different drives
         return Path.cwd()
 

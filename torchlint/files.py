@@ -6,6 +6,7 @@ strings here: a walk handles many thousand of them.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,32 @@ def find(paths: Iterable[str], config: Config) -> Files:
             seen.setdefault(path)
     found.paths = sorted(_once(seen))
     return found
+
+
+@dataclass(slots=True, frozen=True)
+class Shard:
+    """One of `of` parts of the files, the first being 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def read(cls, text: str) -> Shard:
+        """`2/5` -> the second of five. Raises ConfigError."""
+        number, slash, of = text.partition("/")
+        if not (slash and number.strip().isdecimal() and of.strip().isdecimal() and 1 <= int(number) <= int(of)):
+            raise ConfigError(f"--shard: must be I/N with I from 1 to N, such as 2/5; it is {text!r}")
+        return cls(int(number), int(of))
+
+    def holds(self, name: str) -> bool:
+        """Whether a file is in this part, which hangs on its name alone: other files may come and go."""
+        digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+        return int.from_bytes(digest[:8], "big") % self.of == self.number - 1
+
+    def part(self, paths: Iterable[str], root: Path) -> list[str]:
+        """The paths in this part; they are named from `root`, so that it is the same on every machine."""
+        top = os.path.abspath(root)
+        return [path for path in paths if self.holds(_relative(path, top))]
 
 
 def _notebook(path: str) -> str:

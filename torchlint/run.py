@@ -9,9 +9,11 @@ import contextlib
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torchlint import builtin, engine, imports, registry, suppress
 from torchlint.cache import Cache, Entry, entry_of
@@ -20,6 +22,10 @@ from torchlint.diagnostic import Diagnostic, Safety, Severity
 from torchlint.selection import PerFile, Selection, applies
 from torchlint.source import Source, SourceError
 from torchlint.text import line_starts
+
+if TYPE_CHECKING:
+    from torchlint.baseline import Baseline, Key
+    from torchlint.changes import Changes
 
 # Under this much source a second process costs more than it saves: it must import libcst first.
 PAYS_FROM = 1_000_000
@@ -32,6 +38,8 @@ class Plan:
     config: Config
     selection: Selection
     diff: bool = False  # say what fixes would change, and change nothing
+    baseline: Baseline | None = None  # what is known already
+    changes: Changes | None = None  # the rows that count, where not all do
 
     @property
     def mends(self) -> bool:
@@ -49,6 +57,7 @@ class Record:
     before: str = ""  # the text before and after, where fixes change it
     after: str = ""
     rows: dict[int, str] = field(default_factory=dict)  # the source rows that findings show
+    known: Counter[Key] = field(default_factory=Counter)  # what was found and is in the baseline
     notice: str = ""  # why the file was left out
     entry: Entry | None = field(default=None, compare=False)  # what the cache is to keep of it
 
@@ -65,6 +74,11 @@ class Report:
     def findings(self) -> list[Diagnostic]:
         """All findings, sorted by file, row, column, code."""
         return sorted((one for record in self.records for one in record.findings), key=lambda d: d.key)
+
+    @property
+    def known(self) -> int:
+        """How many findings are in the baseline."""
+        return sum(record.known.total() for record in self.records)
 
     @property
     def fixed(self) -> list[Diagnostic]:
@@ -232,6 +246,7 @@ class Worker:
 
     def _check(self, source: Source, known: list[Diagnostic] | None) -> Record:
         codes = self.per_file.codes(source.filename)
+        sieve = _Sieve(self.plan, source)
         target = self.plan.config.target_torch
 
         def chosen(one: Source, everything: list[Diagnostic]) -> list[Diagnostic]:
@@ -242,7 +257,7 @@ class Worker:
                 if d.group == builtin.FILE or (d.code in codes and applies(d.since, d.until, target))
             ]
             found = suppress.apply(one, holding, self.known, codes & self.known, codes)
-            return [self.per_file.loudness(d) for d in found]
+            return sieve([self.per_file.loudness(d) for d in found], one)
 
         def lint(one: Source) -> list[Diagnostic]:
             return chosen(one, engine.analyse(one, self.rules))
@@ -254,7 +269,9 @@ class Worker:
             entry = entry_of(source.filename, source.data, known, suppress.may_hold(source.data, self.known), log)
         found = chosen(source, known)
         if not self.plan.mends or not any(d.fix is not None for d in found):
-            return Record(source.filename, tuple(found), rows=_rows(source, found), entry=entry)
+            return Record(
+                source.filename, tuple(found), rows=_rows(source, found), known=sieve.known[id(source)], entry=entry
+            )
 
         from torchlint import fix
 
@@ -267,7 +284,41 @@ class Worker:
             before=source.text,
             after=mended.source.text,
             rows=_rows(mended.source, mended.remaining),
+            known=sieve.known[id(mended.source)],
         )
+
+
+class _Sieve:
+    """Takes out of a file's findings what the baseline knows and what stands on rows that do not count.
+
+    While a file is mended its rows move: what did not count before is then told by its text.
+    """
+
+    def __init__(self, plan: Plan, source: Source) -> None:
+        self.changes = plan.changes
+        self.source = source
+        self.baseline: Counter[Key] = Counter()
+        if plan.baseline is not None:
+            self.baseline = plan.baseline.known(source.filename)
+        self.old: Counter[Key] = Counter()  # findings on rows that do not count
+        self.known: dict[int, Counter[Key]] = {}  # what the baseline knew, by id of the source
+
+    def __call__(self, found: list[Diagnostic], source: Source) -> list[Diagnostic]:
+        self.known[id(source)] = Counter()
+        if not found or not (self.baseline or self.changes is not None):
+            return found
+        from torchlint import baseline
+
+        rows = _rows(source, found)
+        if self.baseline:
+            found, self.known[id(source)] = baseline.sift(found, rows, self.baseline)
+        if self.changes is None:
+            return found
+        if source is not self.source:
+            return baseline.sift(found, rows, self.old)[0]
+        new = [one for one in found if one.group == builtin.FILE or self.changes.touch(one)]
+        self.old = Counter(baseline.key(one, rows) for one in found if one not in new)
+        return new
 
 
 def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:

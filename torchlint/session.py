@@ -6,18 +6,23 @@ import dataclasses
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from torchlint import files, registry, report, run, selection
+from torchlint import builtin, files, registry, report, run, selection
 from torchlint.cache import Cache
-from torchlint.config import Config, ConfigError
+from torchlint.config import Config, ConfigError, common_folder, key
 from torchlint.report import text
 from torchlint.report.style import style_for
 from torchlint.source import Source
+
+if TYPE_CHECKING:
+    from torchlint.baseline import Baseline
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,9 +43,35 @@ class Console:
             click.echo(f"torchlint: {message}", err=True)
 
 
-def check(paths: Sequence[str], config: Config, console: Console, *, diff: bool = False) -> int:
+@dataclass(slots=True, frozen=True)
+class Task:
+    """What is asked of one run besides its settings."""
+
+    diff: bool = False  # show what fixes would change
+    since: str = ""  # only what changed since this revision
+    shard: str = ""  # only this part of the files
+    write_baseline: str = ""  # make what is found the known findings of this file
+    prune_baseline: bool = False  # take out of the baseline what is no longer needed
+
+    def refuse(self, *, stdin: bool = False) -> None:
+        """Raises ConfigError for what cannot be asked at once."""
+        for name in ("since", "shard", "write_baseline", "prune_baseline"):
+            if stdin and getattr(self, name):
+                raise ConfigError(f"--{key(name)} is for files, and cannot go with standard input")
+        for one, other in (
+            ("write_baseline", "since"),
+            ("write_baseline", "diff"),
+            ("write_baseline", "prune_baseline"),
+            ("prune_baseline", "diff"),
+        ):
+            if getattr(self, one) and getattr(self, other):
+                raise ConfigError(f"--{key(one)} and --{key(other)} cannot go together")
+
+
+def check(paths: Sequence[str], config: Config, console: Console, task: Task = Task()) -> int:
     """Checks `paths`, prints the report and returns the exit status. Raises ConfigError for what was asked wrongly."""
-    plan = _plan(config, console, diff)
+    task.refuse()
+    plan = _plan(config, console, task.diff)
     try:
         found = files.find(paths, config)
     except files.MissingPathError as error:
@@ -49,19 +80,97 @@ def check(paths: Sequence[str], config: Config, console: Console, *, diff: bool 
         console.notice(notice)
     if not found.paths:
         console.notice(f"no Python files in {', '.join(paths)}")
-    for path in found.paths:
+    known = _baseline(config, task)
+    if known is not None:
+        known.follow(found.paths)
+    chosen = found.paths
+    if task.shard:
+        chosen = files.Shard.read(task.shard).part(chosen, config.root)
+        console.detail(f"{len(chosen)} of {len(found.paths)} files are in shard {task.shard}")
+    if task.since:
+        from torchlint import changes
+
+        plan = dataclasses.replace(plan, changes=changes.since(task.since, common_folder(paths), chosen))
+    if not task.write_baseline:
+        plan = dataclasses.replace(plan, baseline=known)
+    for path in chosen:
         console.detail(f"checks {path}")
     started = time.perf_counter()
     cache = Cache.open(config.cache_folder) if config.cache else None
-    outcome = run.run(found.paths, plan, cache)
-    known = "" if outcome.analysed is None else f", {len(found.paths) - outcome.analysed} of them from the cache"
-    console.detail(f"{len(found.paths)} files in {time.perf_counter() - started:.2f} s{known}")
+    outcome = run.run(chosen, plan, cache)
+    cached = "" if outcome.analysed is None else f", {len(chosen) - outcome.analysed} of them from the cache"
+    console.detail(f"{len(chosen)} files in {time.perf_counter() - started:.2f} s{cached}")
+    if known is not None:
+        _settle(outcome, known, task, console)
     return _finish(outcome, console)
 
 
-def check_stdin(data: bytes, filename: str, config: Config, console: Console, *, diff: bool = False) -> int:
+def _baseline(config: Config, task: Task) -> Baseline | None:
+    """The known findings of this run: those that count, or those that are written anew."""
+    from torchlint import baseline
+
+    if task.write_baseline:
+        exists = os.path.lexists(task.write_baseline)
+        return baseline.read(task.write_baseline) if exists else baseline.Baseline(task.write_baseline)
+    if config.baseline:
+        return baseline.read(config.baseline_file)
+    if task.prune_baseline:
+        raise ConfigError("--prune-baseline needs a baseline; name it with --baseline FILE")
+    return None
+
+
+def _settle(outcome: run.Report, known: Baseline, task: Task, console: Console) -> None:
+    """Writes the baseline where that is asked for; else what it no longer needs becomes findings."""
+    from torchlint import baseline
+
+    plan = outcome.plan
+    per_file = selection.PerFile(plan.selection, plan.config)
+    codes = registry.by_name().keys() | builtin.SUPPRESSION_CODES.keys()
+    seen: dict[str, baseline.Seen] = {}
+    for number, record in enumerate(outcome.records):
+        if record.notice or any(one.group == builtin.FILE for one in record.findings):
+            continue  # the rules did not get to see it
+        found = record.known
+        if task.write_baseline:
+            found = Counter(baseline.key(one, record.rows) for one in record.findings)
+            outcome.records[number] = dataclasses.replace(record, findings=(), known=found)
+        seen[known.name(record.filename)] = baseline.Seen(per_file.codes(record.filename), found)
+    if task.write_baseline:
+        entries = baseline.renewed(known, seen, codes)
+        baseline.write(known.path, entries)
+        total, here = (
+            sum(one.total() for one in some) for some in (entries.values(), (s.found for s in seen.values()))
+        )
+        kept = f", {total - here} of them of what was not checked now" if total > here else ""
+        console.notice(f"wrote {known.path}: {text.number(total, 'known finding')}{kept}")
+        return
+    surplus = baseline.unneeded(known, seen, codes)
+    if task.shard:
+        shard = files.Shard.read(task.shard)
+        surplus = {name: some for name, some in surplus.items() if name in seen or shard.holds(name)}
+    if task.prune_baseline:
+        if surplus or known.moved:
+            baseline.write(known.path, baseline.pruned(known, surplus))
+        taken = sum(one.total() for one in surplus.values())
+        moved = f", and followed {text.number(len(known.moved), 'file')} that moved" if known.moved else ""
+        console.notice(f"took {text.number(taken, 'known finding')} out of {known.path}{moved}")
+        return
+    for now, name in known.moved.items():
+        console.notice(f"{name} is {now} now; `--prune-baseline` takes the new name into {known.path}")
+    if surplus:
+        rows = dict(enumerate(Path(known.path).read_text(encoding="utf-8").splitlines(), start=1))
+        found_there = tuple(baseline.complaints(known, surplus, rows))
+        outcome.records.append(run.Record(known.path, found_there, rows=rows))
+
+
+def check_stdin(data: bytes, filename: str, config: Config, console: Console, task: Task = Task()) -> int:
     """Checks one source text as if it stood in `filename`. With `fix`, prints it mended, and the findings elsewhere."""
-    plan = _plan(config, console, diff)
+    task.refuse(stdin=True)
+    # What the baseline no longer needs is for a run over files to tell: an editor asks at every key.
+    known = _baseline(config, task)
+    if known is not None:
+        known.follow([filename])
+    plan = dataclasses.replace(_plan(config, console, task.diff), baseline=known)
     pattern = files.Excluded(config.root, config.excludes).above(filename)
     source = Source(filename, data)
     if pattern is None:
@@ -69,7 +178,7 @@ def check_stdin(data: bytes, filename: str, config: Config, console: Console, *,
     else:
         record = run.Record(filename, notice=f"{filename}: skipped, it is excluded by `{pattern}` (see --exclude)")
     outcome = run.Report(plan, [record])
-    if not config.fix or diff:
+    if not config.fix or task.diff:
         return _finish(outcome, console)
     sys.stdout.flush()
     mended = data if record.before == record.after else record.after.encode(source.encoding)

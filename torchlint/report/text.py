@@ -239,15 +239,15 @@ def summary(report: Report, style: Style) -> str:
     fixed = report.fixed
     parts: list[str] = []
     if fixed:
-        parts.append(f"{'Would fix' if report.plan.diff else 'Fixed'} {_number(len(fixed), 'finding')}.")
+        parts.append(f"{'Would fix' if report.plan.diff else 'Fixed'} {number(len(fixed), 'finding')}.")
     if findings:
         levels = [
-            _number(report.count(level), word)
+            number(report.count(level), word)
             for level, word in ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INFO, "remark"))
             if report.count(level)
         ]
         files = len({one.filename for one in findings})
-        parts.append(f"Found {', '.join(levels)} in {_number(files, 'file')}.")
+        parts.append(f"Found {', '.join(levels)} in {number(files, 'file')}.")
         safe, unsafe = report.fixable(Safety.SAFE), report.fixable(Safety.UNSAFE)
         if report.plan.mends:
             safe = 0  # what could be mended is
@@ -260,9 +260,12 @@ def summary(report: Report, style: Style) -> str:
             parts.append(f"{', '.join(remedies)}.")
     elif not fixed:
         checked = sum(not record.notice for record in report.records)
-        parts.append(style(f"All checks passed: {_number(checked, 'file')}.", "green"))
+        parts.append(style(f"All checks passed: {number(checked, 'file')}.", "green"))
+    if report.known:
+        parts.append(f"{number(report.known, 'known finding')} in the baseline.")
     return " ".join(parts) + "\n"
 
 
-def _number(count: int, what: str) -> str:
+def number(count: int, what: str) -> str:
+    """`2 files`, `1 file`."""
     return f"{count} {what}" + ("" if count == 1 else "s")
