@@ -1,4 +1,5 @@
-"""Who may import what: libcst in `source.py` and `semantics/` only, torch in `confirm/` only; neither without need."""
+"""Who may import what: libcst in `source.py` and `semantics/` only, torch in `confirm/` only, pygls in `server/` only;
+none without need."""
 
 from __future__ import annotations
 
@@ -42,6 +43,8 @@ def allowed(path: Path, package: str) -> bool:
             return path == PACKAGE / "source.py" or PACKAGE / "semantics" in path.parents
         case "torch":
             return PACKAGE / "confirm" in path.parents
+        case "pygls" | "lsprotocol":
+            return PACKAGE / "server" in path.parents
     return True
 
 
@@ -60,6 +63,7 @@ def test_this_test_can_fail() -> None:
     assert not allowed(PACKAGE / "engine.py", "libcst")
     assert not allowed(HERE / "rules" / "missing_zero_grad.py", "torch")
     assert allowed(PACKAGE / "semantics" / "walk.py", "libcst")
+    assert not allowed(PACKAGE / "run.py", "lsprotocol")
     assert len(MODULES) > 20
 
 
@@ -69,7 +73,7 @@ from torchlint import cli
 try:
     cli.main(sys.argv[1:])
 except SystemExit as ended:
-    names = ("libcst", "torch", "rich", "multiprocessing")
+    names = ("libcst", "torch", "rich", "multiprocessing", "pygls", "lsprotocol", "torchlint.server")
     print(ended.code, *(name for name in names if name in sys.modules), file=sys.stderr)
 """
 

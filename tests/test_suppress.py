@@ -8,7 +8,7 @@ import pytest
 import toys
 
 from torchlint import builtin, engine, fix, suppress
-from torchlint.diagnostic import Diagnostic
+from torchlint.diagnostic import Diagnostic, Remedy, Safety
 from torchlint.source import Source
 
 KNOWN = frozenset({"toy-alarm", "toy-blaze"})
@@ -159,3 +159,63 @@ def test_files_without_the_word_are_not_tokenized(monkeypatch: pytest.MonkeyPatc
     assert codes("alarm()  # noqa: E501\n") == ["toy-alarm"]
     with pytest.raises(AssertionError, match="tokenized"):
         codes("alarm()  # torchlint: ignore[toy-alarm]\n")
+
+
+# --------------------------------------------------------------------------------------------------- writing a comment
+
+WRITTEN = {
+    "at the end": ("alarm()\n", "alarm()  # torchlint: ignore[toy-alarm]\n"),
+    "both rules": ("alarm(); blaze()\n", "alarm(); blaze()  # torchlint: ignore[toy-alarm, toy-blaze]\n"),
+    "one comment for two findings": ("alarm(); alarm()\n", "alarm(); alarm()  # torchlint: ignore[toy-alarm]\n"),
+    "behind another tool's": ("alarm()  # noqa: E501\n", "alarm()  # noqa: E501  # torchlint: ignore[toy-alarm]\n"),
+    "joins a comment, before its reason": (
+        "alarm(); blaze()  # torchlint: ignore[toy-alarm] why\n",
+        "alarm(); blaze()  # torchlint: ignore[toy-alarm, toy-blaze] why\n",
+    ),
+    "joins one above": (
+        "# torchlint: ignore[toy-alarm]\nalarm(); blaze()\n",
+        "# torchlint: ignore[toy-alarm, toy-blaze]\nalarm(); blaze()\n",
+    ),
+    "joins noqa": ("alarm(); blaze()  # noqa: toy-alarm\n", "alarm(); blaze()  # noqa: toy-alarm, toy-blaze\n"),
+    "not the file's": (
+        "# torchlint: ignore-file[toy-alarm] drills\nblaze()\n",
+        "# torchlint: ignore-file[toy-alarm] drills\nblaze()  # torchlint: ignore[toy-blaze]\n",
+    ),
+    "not one that names nothing": (
+        "alarm()  # torchlint: ignore\n",
+        "alarm()  # torchlint: ignore  # torchlint: ignore[toy-alarm]\n",
+    ),
+    "behind a long statement": ("x = [\n    alarm(),\n]\n", "x = [\n    alarm(),\n]  # torchlint: ignore[toy-alarm]\n"),
+    "behind a header": (
+        "if alarm(\n    1\n):\n    # here\n    pass\n",
+        "if alarm(\n    1\n):  # torchlint: ignore[toy-alarm]\n    # here\n    pass\n",
+    ),
+    "behind a backslash": ("x = 1 + \\\n    alarm()\n", "x = 1 + \\\n    alarm()  # torchlint: ignore[toy-alarm]\n"),
+    "behind a string of several rows": (
+        'x = alarm(), """\na\n"""\n',
+        'x = alarm(), """\na\n"""  # torchlint: ignore[toy-alarm]\n',
+    ),
+    "no final newline, spaces at the end": ("alarm()  ", "alarm()  # torchlint: ignore[toy-alarm]  "),
+    "windows": ("alarm()\r\n", "alarm()  # torchlint: ignore[toy-alarm]\r\n"),
+    "wide characters": ("x = '😀損'; alarm()\n", "x = '😀損'; alarm()  # torchlint: ignore[toy-alarm]\n"),
+}
+
+
+def ignored(text: str, reason: str = "") -> str:
+    source = Source("a.py", text.encode())
+    found = [one for one in lint(text) if one.code in KNOWN]
+    edits = suppress.ignoring(source, found, KNOWN, reason)
+    new, applied = fix.apply(text, [Remedy(Safety.SAFE, "", (edit,)) for edit in edits])
+    assert len(applied) == len(edits)
+    return new
+
+
+@pytest.mark.parametrize(("text", "expected"), WRITTEN.values(), ids=WRITTEN)
+def test_a_comment_is_written_where_it_counts(text: str, expected: str) -> None:
+    assert ignored(text) == expected
+    assert [code for code in codes(expected) if code in KNOWN] == []
+    assert ignored(expected) == expected
+
+
+def test_a_reason_is_written_too() -> None:
+    assert ignored("alarm()\n", "it is a drill") == "alarm()  # torchlint: ignore[toy-alarm] it is a drill\n"

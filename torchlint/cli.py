@@ -224,6 +224,21 @@ def explain(names: tuple[str, ...], output_format: str, lang: str) -> int:
     return 0
 
 
+@torchlint.command(context_settings=_SETTINGS)
+@click.option("--stdio", is_flag=True, hidden=True, help="As some editors say what is so anyway.")
+def server(stdio: bool) -> int:
+    """Language server on standard input and output: findings, fixes and pages in an editor.
+
+    An editor starts it (docs/editors.md says how). Needs pygls: pip install 'torchlint[server]'.
+    """
+    from torchlint import server as language_server
+
+    try:
+        return language_server.run()
+    except language_server.MissingError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @torchlint.command(context_settings={**_SETTINGS, "allow_interspersed_args": False})
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT [ARGS]... | -m MODULE [ARGS]...]")
 @click.option("-m", "is_module", is_flag=True, help="What follows is a module: `confirm -m pytest tests`.")

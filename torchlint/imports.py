@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -44,18 +44,39 @@ def logged() -> Iterator[Log]:
     """Notes what is looked up and read meanwhile."""
     global _log
     before, _log = _log, Log()
+    mine = _log
     try:
-        yield _log
+        yield mine
     finally:
         _log = before
+        if before is not None:  # who asked first wants to know of all of it
+            before.leads.update(mine.leads)
+            before.reads.update(mine.reads)
+
+
+_unsaved: Mapping[str, bytes] = {}
+
+
+@contextmanager
+def overlaid(texts: Mapping[str, bytes]) -> Iterator[None]:
+    """Takes these bytes, by absolute path, for what stands in the files meanwhile: what an editor has not saved yet."""
+    global _unsaved
+    before, _unsaved = _unsaved, texts
+    try:
+        yield
+    finally:
+        _unsaved = before
 
 
 def read(file: str) -> bytes | None:
     """The bytes of another file of the project; None when it cannot be read, or is no code by its size."""
-    data: bytes | None = None
-    with suppress(OSError), open(file, "rb") as stream:
-        if os.fstat(stream.fileno()).st_size <= LARGEST:
-            data = stream.read()
+    data = _unsaved.get(file)
+    if data is None:
+        with suppress(OSError), open(file, "rb") as stream:
+            if os.fstat(stream.fileno()).st_size <= LARGEST:
+                data = stream.read()
+    elif len(data) > LARGEST:
+        data = None
     if _log is not None:
         _log.reads[file] = digest(data) if data is not None else None
     return data

@@ -91,6 +91,33 @@ def _suppressed(finding: Diagnostic, comments: list[_Comment]) -> bool:
     return hit
 
 
+def ignoring(source: Source, found: Iterable[Diagnostic], known: Collection[str], reason: str = "") -> list[TextEdit]:
+    """The edits that have comments suppress `found`: each name joins the comment that counts for its statement already,
+    or stands in a new one at the end of it. Raises SourceError where the text cannot be read.
+    """
+    comments = [one for one in _comments(source.text, known) if one.names and not one.whole_file]
+    rows = rows_of(source.text)
+    joining: dict[int, list[str]] = {}  # by index of the comment
+    new: dict[int, list[str]] = {}  # by row
+    for one in found:
+        row = one.statement_row or one.span.row
+        there = next((at for at, comment in enumerate(comments) if row in comment.rows), None)
+        names = new.setdefault(one.statement_end_row or row, []) if there is None else joining.setdefault(there, [])
+        if one.code not in names and (there is None or one.code not in comments[there].names):
+            names.append(one.code)
+    edits = []
+    for at, names in joining.items():
+        comment = comments[at]
+        if names:
+            span = Span(comment.row, comment.inner[1] + 1, comment.row, comment.inner[1] + 1)
+            edits.append(TextEdit(span, "".join(f", {name}" for name in names)))
+    for row, names in new.items():
+        column = len(rows[row - 1].rstrip()) + 1
+        text = f"  # torchlint: ignore[{', '.join(names)}]" + (f" {reason}" if reason else "")
+        edits.append(TextEdit(Span(row, column, row, column), text))
+    return sorted(edits, key=lambda edit: edit.span)
+
+
 # ------------------------------------------------------------------------------------------------- finding the comments
 
 

@@ -1,0 +1,374 @@
+"""The protocol: what the editor says, and what is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+from pygls.lsp.server import LanguageServer
+from pygls.workspace import PositionCodec
+
+from torchlint import __version__, imports
+from torchlint.server import actions, hover, messages, places, settings
+from torchlint.server.checks import DEBOUNCE, Checked, Checks, Job
+from torchlint.server.documents import Document, Workspace
+
+NAME = "torchlint"
+FIX_ALL_COMMAND = "torchlint.fixAll"
+CLIENT_LOOKED_AT = 2.0  # seconds
+
+
+class Server(LanguageServer):
+    """The server and what it knows of the editor."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME, __version__, types.TextDocumentSyncKind.Incremental, max_workers=2)
+        self.documents = Workspace(None)
+        self.checks = Checks(self._job, self._checked, self.publish, self._failed)
+        self.editor = settings.Editor()  # the settings,
+        self.editors: dict[str, settings.Editor] = {}  # and those of workspace folders that have their own
+        self.told: set[str] = set()  # what is wrong is told once
+        self.left = False  # in the way the protocol asks for
+        self.status = 1
+        self.watch: asyncio.Task[None] | None = None  # of the editor's process
+
+    # ------------------------------------------------------------------------------------------------ documents -> jobs
+
+    def start(self, params: types.InitializeParams) -> None:
+        """Takes over what the editor says of itself."""
+        encoding = self.workspace.position_encoding
+        kind = types.TextDocumentSyncKind.Incremental
+        self.documents = Workspace(params.root_uri, kind, params.workspace_folders, encoding)
+        self.protocol._workspace = self.documents  # documents with the protocol's rows instead of pygls' own
+        folder = self.documents.folder_of(None)
+        if folder is not None and os.path.isdir(folder):
+            os.chdir(folder)  # relative paths in settings are relative to it
+        self.configure(params.initialization_options)
+
+    @property
+    def codec(self) -> PositionCodec:
+        return self.documents.position_codec
+
+    def editor_of(self, uri: str) -> settings.Editor:
+        """The settings for a document: its workspace folder's, where that has its own."""
+        root = self.documents.folder_of(places.path_of(uri))
+        return self.editors.get(root or "", self.editor)
+
+    def _job(self, uri: str) -> Job | None:
+        document = self.documents.open(uri)
+        if document is None or not document.is_python:
+            return None
+        path = places.path_of(uri)
+        root = self.documents.folder_of(path)
+        editor = self.editor_of(uri)
+        if not editor.enable:
+            return None
+        filename = path or os.path.join(root or os.getcwd(), places.name_of(uri))
+        return Job(uri, document.version or 0, filename, root, document.data, editor, self._unsaved())
+
+    def _unsaved(self) -> dict[str, bytes]:
+        texts = {}
+        for one in self.documents.text_documents.values():
+            path = places.path_of(one.uri)
+            if path is not None and isinstance(one, Document) and one.is_python:
+                texts[path] = one.data
+        return texts
+
+    def uri_of(self, filename: str) -> str:
+        """How the editor calls a file: as it did when it opened it."""
+        path = imports.absolute(filename)
+        for one in self.documents.text_documents.values():
+            if places.path_of(one.uri) == path:
+                return str(one.uri)
+        return places.uri_of(path)
+
+    # ----------------------------------------------------------------------------------------------- findings -> editor
+
+    def _checked(self, checked: Checked) -> None:
+        if checked.problem is not None:
+            self.complain(checked.problem)
+        for crash in checked.crashes:
+            self.log(f"{checked.job.filename}: {crash}", types.MessageType.Error)
+        count = len(checked.findings)
+        self.trace(f"checked {checked.job.filename} in {checked.seconds * 1000:.0f} ms: {count} findings")
+        self.publish(checked.job.uri, messages.diagnostics(checked, self.codec, self.uri_of), checked.job.version)
+
+    def publish(self, uri: str, found: Sequence[types.Diagnostic] = (), version: int | None = None) -> None:
+        """Shows these findings of a document, and no others."""
+        self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, found, version))
+
+    def _failed(self, error: BaseException) -> None:
+        self.log(f"torchlint failed: {type(error).__name__}: {error}; please report it", types.MessageType.Error)
+
+    def report_server_error(self, error: Exception, source: Any) -> None:
+        """What goes wrong inside is for the log, not for a window in front of the user."""
+        self._failed(error)
+
+    def log(self, message: str, level: types.MessageType = types.MessageType.Info) -> None:
+        self.window_log_message(types.LogMessageParams(level, message))
+
+    def trace(self, message: str) -> None:
+        if self.protocol.trace != types.TraceValue.Off:
+            self.protocol.notify(types.LOG_TRACE, types.LogTraceParams(message))
+
+    def complain(self, message: str) -> None:
+        """Shows what is wrong with the settings, once until it is mended."""
+        if message not in self.told:
+            self.told.add(message)
+            self.window_show_message(types.ShowMessageParams(types.MessageType.Error, f"torchlint: {message}"))
+
+    # ---------------------------------------------------------------------------------------------- documents, settings
+
+    def open_uris(self) -> list[str]:
+        return [one.uri for one in self.documents.text_documents.values()]
+
+    def touched(self, uri: str, delay: float = 0.0) -> None:
+        """Has a document checked, and those that look into it."""
+        self.checks.touch(uri, delay)
+        path = places.path_of(uri)
+        if path is not None:
+            self.touch_neighbours(path, delay)
+
+    def touch_neighbours(self, path: str, delay: float = 0.0) -> None:
+        for other in self.checks.look_into(path):
+            self.checks.touch(other, delay, behind=True)
+
+    def check_all(self) -> None:
+        """Has everything checked anew."""
+        for uri in self.open_uris():
+            self.checks.touch(uri, behind=True)
+
+    def configure(self, given: Any) -> None:
+        """Takes over settings that hold everywhere."""
+        self.editor, problems = settings.read(given)
+        for problem in problems:
+            self.complain(problem)
+
+    async def fetch_settings(self) -> None:
+        """Asks the editor for its settings, for each workspace folder, where it can be asked."""
+        workspace = self.client_capabilities.workspace
+        if workspace is None or not workspace.configuration:
+            return
+        uris = [folder.uri for folder in self.documents.folders.values()]
+        items = [types.ConfigurationItem(section=NAME, scope_uri=uri) for uri in (*uris, None)]
+        try:
+            *own, common = await self.workspace_configuration_async(types.ConfigurationParams(items))
+        except (JsonRpcException, ValueError) as error:
+            self.log(f"the editor does not say its settings: {error}", types.MessageType.Warning)
+            return
+        if common is not None:
+            self.configure(common)
+        self.editors = {}
+        for uri, value in zip(uris, own, strict=True):
+            path = places.path_of(uri)
+            if path is not None and value is not None:
+                self.editors[path], problems = settings.read(value)
+                for problem in problems:
+                    self.complain(problem)
+
+    async def checked(self, uri: str) -> Checked | None:
+        """The findings in a document as it is now."""
+        document = self.documents.open(uri)
+        known = self.checks.results.get(uri)
+        if document is None:
+            return None
+        if known is None or known.job.version != document.version:
+            self.checks.touch(uri)
+        return await self.checks.fresh(uri)
+
+    def workspace_edit(self, uri: str, edits: list[types.TextEdit], version: int | None) -> types.WorkspaceEdit:
+        workspace = self.client_capabilities.workspace
+        if workspace is not None and workspace.workspace_edit is not None and workspace.workspace_edit.document_changes:
+            document = types.OptionalVersionedTextDocumentIdentifier(uri, version)
+            return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(document, list(edits))])
+        return types.WorkspaceEdit(changes={uri: edits})
+
+    async def fix_all(self, uri: str) -> types.WorkspaceEdit | None:
+        """The edit that mends all that can be mended safely; None where there is nothing."""
+        checked = await self.checked(uri)
+        if checked is None or not actions.fixable(checked):
+            return None
+        edits = await self.checks.aside(lambda: actions.mend(checked, self.codec))
+        return self.workspace_edit(uri, edits, checked.job.version) if edits else None
+
+
+def _server() -> Server:
+    server = Server()
+    feature = server.feature
+
+    @feature(types.INITIALIZE)
+    def initialize(params: types.InitializeParams) -> None:
+        server.start(params)
+
+    @feature(types.INITIALIZED)
+    async def initialized(_: types.InitializedParams) -> None:
+        if server.process_id is not None:
+            server.watch = asyncio.create_task(_watch(server.process_id))
+        before = server.editor, server.editors
+        await server.fetch_settings()
+        if (server.editor, server.editors) != before:
+            server.check_all()
+        await _register(server)
+
+    @feature(types.SHUTDOWN)
+    def shutdown(_: None) -> None:
+        server.left = True
+
+    @feature(types.EXIT)
+    def ended(_: None) -> None:
+        server.status = 0 if server.left else 1
+
+    @feature(types.TEXT_DOCUMENT_DID_OPEN)
+    def opened(params: types.DidOpenTextDocumentParams) -> None:
+        imports.forget()  # it may be new
+        server.touched(params.text_document.uri)
+
+    @feature(types.TEXT_DOCUMENT_DID_CHANGE)
+    def changed(params: types.DidChangeTextDocumentParams) -> None:
+        if server.editor_of(params.text_document.uri).run == settings.ON_TYPE:
+            server.touched(params.text_document.uri, DEBOUNCE)
+
+    @feature(types.TEXT_DOCUMENT_DID_SAVE)
+    def saved(params: types.DidSaveTextDocumentParams) -> None:
+        imports.forget()
+        server.touched(params.text_document.uri)
+
+    @feature(types.TEXT_DOCUMENT_DID_CLOSE)
+    def closed(params: types.DidCloseTextDocumentParams) -> None:
+        uri = params.text_document.uri
+        server.checks.drop(uri)
+        server.publish(uri)
+        path = places.path_of(uri)
+        if path is not None:
+            server.touch_neighbours(path)  # what is saved counts again
+
+    @feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
+    def files_changed(params: types.DidChangeWatchedFilesParams) -> None:
+        imports.forget()
+        paths = [path for change in params.changes if (path := places.path_of(change.uri)) is not None]
+        come_or_gone = any(change.type != types.FileChangeType.Changed for change in params.changes)
+        if come_or_gone or any(os.path.basename(path) in settings.FILES for path in paths):
+            server.told.clear()
+            server.checks.forget_settings()
+            server.check_all()
+        for path in paths:
+            server.touch_neighbours(path)
+
+    @feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
+    async def configured(params: types.DidChangeConfigurationParams) -> None:
+        server.told.clear()
+        if params.settings:
+            server.configure(params.settings)
+        await server.fetch_settings()
+        server.check_all()
+
+    @feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
+    async def folders_changed(_: types.DidChangeWorkspaceFoldersParams) -> None:
+        await server.fetch_settings()
+        server.check_all()
+
+    @feature(
+        types.TEXT_DOCUMENT_CODE_ACTION,
+        types.CodeActionOptions(
+            code_action_kinds=[types.CodeActionKind.QuickFix, actions.FIX_ALL], resolve_provider=True
+        ),
+    )
+    async def code_action(params: types.CodeActionParams) -> list[types.CodeAction] | None:
+        uri, only = params.text_document.uri, params.context.only
+        checked = await server.checked(uri)
+        if checked is None:
+            return None
+        found: list[types.CodeAction] = []
+        if actions.asked_for(types.CodeActionKind.QuickFix, only):
+            for action, edits in actions.quick_fixes(checked, params.range, params.context.diagnostics, server.codec):
+                action.edit = server.workspace_edit(uri, edits, checked.job.version)
+                found.append(action)
+        if actions.asked_for(actions.FIX_ALL, only) and actions.fixable(checked):
+            action = types.CodeAction(actions.FIX_ALL_TITLE, actions.FIX_ALL, data={"uri": uri})
+            if not _resolves(server.client_capabilities):
+                action.edit = await server.fix_all(uri)
+            found.append(action)
+        return found
+
+    @feature(types.CODE_ACTION_RESOLVE)
+    async def resolve(action: types.CodeAction) -> types.CodeAction:
+        if isinstance(action.data, dict) and action.edit is None:
+            action.edit = await server.fix_all(str(action.data.get("uri")))
+        return action
+
+    @server.command(FIX_ALL_COMMAND)
+    async def fix_all(uri: str) -> None:
+        edit = await server.fix_all(uri)
+        if edit is not None:
+            await server.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(edit, actions.FIX_ALL_TITLE))
+
+    @feature(types.TEXT_DOCUMENT_HOVER)
+    def hovered(params: types.HoverParams) -> types.Hover | None:
+        document = server.documents.open(params.text_document.uri)
+        if document is None or not document.is_python:
+            return None
+        known = server.checks.results.get(document.uri)
+        if known is not None and known.job.version != document.version:
+            known = None
+        return hover.hover(document.lines, params.position, known, server.codec, _markdown(server.client_capabilities))
+
+    return server
+
+
+def _resolves(client: types.ClientCapabilities) -> bool:
+    """Whether the editor asks for the edit of an action when the user chooses it."""
+    document = client.text_document
+    action = document.code_action if document is not None else None
+    resolve = action.resolve_support if action is not None else None
+    return resolve is not None and "edit" in resolve.properties
+
+
+def _markdown(client: types.ClientCapabilities) -> bool:
+    document = client.text_document
+    formats = document.hover.content_format if document is not None and document.hover is not None else None
+    return formats is None or types.MarkupKind.Markdown in formats
+
+
+async def _register(server: Server) -> None:
+    """Asks to be told when files change that findings hang on."""
+    workspace = server.client_capabilities.workspace
+    watched = workspace.did_change_watched_files if workspace is not None else None
+    if watched is None or not watched.dynamic_registration:
+        return
+    watchers = [types.FileSystemWatcher(f"**/{name}") for name in ("*.py", *settings.FILES)]
+    options = types.DidChangeWatchedFilesRegistrationOptions(watchers)
+    registration = types.Registration("torchlint-files", types.WORKSPACE_DID_CHANGE_WATCHED_FILES, options)
+    await server.client_register_capability_async(types.RegistrationParams([registration]))
+
+
+async def _watch(process: int) -> None:
+    """Ends with the editor, also where its death does not close standard input."""
+    if os.name == "nt":
+        return  # there it always does
+    while True:
+        await asyncio.sleep(CLIENT_LOOKED_AT)
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            os._exit(1)  # a thread that waits for input would hold up any other way out
+        except OSError:
+            pass  # it lives, and is another user's
+
+
+def serve() -> int:
+    """Serves until the editor leaves; returns the exit status: 1 when it left without a word."""
+    out = sys.stdout.buffer
+    sys.stdout = sys.stderr  # only the protocol writes there
+    if sys.stdin.isatty():
+        print(
+            "torchlint server is started by an editor and talks to it on standard input; docs/editors.md says how",
+            file=sys.stderr,
+        )
+    server = _server()
+    server.start_io(sys.stdin.buffer, out)
+    return server.status
