@@ -619,6 +619,8 @@ from torchlint import cli, registry
 def check(facts):
     print("noise on standard output")
     raise RuntimeError("a bug")
+from torchlint import site
+site.BASE = "https://example.org/"
 rules = [dataclasses.replace(r, check=check) if r.name == "whole-model-save" else r for r in registry.load()]
 registry.load = lambda: tuple(rules)
 cli.main(["server"])
@@ -631,7 +633,8 @@ async def test_a_crash_is_for_the_log_and_everything_else_goes_on(tmp_path: Path
     await client.start_io(sys.executable, "-c", CRASHING)
     await client.start(tmp_path)
     uri = client.open_file(tmp_path / "a.py", f"{BAD}\ntorch.save(model.state_dict(), 'a.pt')\n")
-    assert await client.codes(uri) == ["missing-zero-grad"]
+    (found,) = await client.shown(uri)
+    assert found.code_description == types.CodeDescription("https://example.org/rules/missing-zero-grad/")
     await client.until(lambda: client.log_messages)
     assert "rule whole-model-save crashed: RuntimeError: a bug" in client.log_messages[0].message
     assert client.messages == []

@@ -8,6 +8,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
+from torchlint import site
 from torchlint.diagnostic import Diagnostic, Group, Remedy, Severity
 from torchlint.server import places
 from torchlint.server.checks import Checked
@@ -43,11 +44,13 @@ def diagnostic(
         )
         for other in one.related
     ]
+    page = site.page(one.code)
     return types.Diagnostic(
         range=place(one.filename, one.span),
         message=f"{one.message}\n{one.consequence}" if one.consequence else one.message,
         severity=_LEVELS[one.severity],
         code=one.code,
+        code_description=types.CodeDescription(page) if page is not None else None,
         source=SOURCE,
         tags=_tags(one),
         related_information=related or None,
