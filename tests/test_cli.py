@@ -12,6 +12,7 @@ import pytest
 import toys
 
 from torchlint import cli
+from torchlint.config import OUTPUT_FORMATS
 from torchlint.confirm import harness
 
 
@@ -32,7 +33,7 @@ class Command:
 def torchlint(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     toys.install(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    for variable in ("GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR"):
+    for variable in ("GITHUB_ACTIONS", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(variable, raising=False)
     return Command(capsys)
 
@@ -184,9 +185,36 @@ class TestOutput:
         assert (code, out) == (1, "Found 1 error in 1 file. [*] 1 fixable with `--fix`.\n")
         assert Path("out/report.txt").read_text() == CONCISE
 
+    @pytest.mark.parametrize("form", OUTPUT_FORMATS)
+    def test_output_file_holds_what_would_be_printed(
+        self, torchlint: Command, form: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write("a.py", "alarm()\n'日本'; blaze()\n")
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        options = ("-q", "--output-format", form, "--color")
+        code, printed, _ = torchlint(*options, "never")
+        assert torchlint(*options, "auto", "--output-file", "out") == (code, "", "")
+        assert Path("out").read_text(encoding="utf-8") == printed
+        assert "toy-blaze" in printed
+
     def test_statistics(self, torchlint: Command) -> None:
         write("a.py", "alarm()\nalarm()\nblaze()\n")
-        assert torchlint("--statistics", "-q")[1] == "2  toy-alarm  [*]\n1  toy-blaze\n"
+        assert torchlint("--statistics", "-q")[1] == "2  toy-alarm  [*] 2 fixable\n1  toy-blaze  1 unsafely\n"
+        code, out, _ = torchlint("--statistics", "--output-format", "json")
+        assert (code, [one["count"] for one in json.loads(out)]) == (1, [2, 1])
+        assert torchlint("--statistics", "--select", "toy-crumb") == (0, "All checks passed: 1 file.\n", "")
+
+    @pytest.mark.parametrize("form", ["sarif", "github", "gitlab", "junit", "rdjson"])
+    def test_statistics_have_no_place_in_some_formats(self, torchlint: Command, form: str) -> None:
+        write("a.py")
+        code, out, err = torchlint("--statistics", "--output-format", form)
+        assert (code, out) == (2, "")
+        assert f"statistics: the format {form} tells findings and has no place for counts; use one of full, " in err
+
+    def test_statistics_in_a_github_workflow(self, torchlint: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        write("a.py")
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        assert torchlint("--statistics", "-q") == (1, "1  toy-alarm  [*] 1 fixable\n", "")
 
     def test_quiet_twice_says_nothing(self, torchlint: Command) -> None:
         write("a.py")
@@ -248,6 +276,14 @@ class TestFix:
         )
         assert torchlint("--fix", "--unsafe-fixes")[0] == 0
         assert Path("a.py").read_text() == "calm()\ncalm()\n"
+
+    @pytest.mark.parametrize("more", [(), ("--diff",)])
+    def test_fixes_are_told_beside_what_programs_read(self, torchlint: Command, more: tuple[str, ...]) -> None:
+        write("a.py", "alarm()\n")
+        verb = "Would fix" if more else "Fixed"
+        code, out, err = torchlint("--fix", "--show-fixes", "--output-format", "json", *more)
+        assert err == f"{verb} a.py:\n  1 x toy-alarm\n{verb} 1 finding.\n"
+        assert (code, out.startswith("---")) == ((1, True) if more else (0, False))
 
     def test_exit_non_zero_on_fix(self, torchlint: Command) -> None:
         write("a.py")

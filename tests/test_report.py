@@ -25,6 +25,9 @@ def shown(*findings: Diagnostic, source: str, style: Style = PLAIN) -> str:
 SAFE = Remedy(Safety.SAFE, "clear them: `opt.zero_grad()`", (TextEdit(Span(2, 5, 2, 5), "opt.zero_grad()\n    "),))
 
 
+UNSAFE = Remedy(Safety.UNSAFE, "perhaps", ())
+
+
 def test_every_format_that_can_be_asked_for_exists() -> None:
     assert set(FORMATS) == set(OUTPUT_FORMATS)
 
@@ -211,13 +214,24 @@ def test_github_annotations_are_escaped() -> None:
 
 
 def test_statistics_count_and_say_what_can_be_mended() -> None:
-    found = [finding(1, code="b-two", fix=SAFE), finding(2, code="b-two"), finding(3, code="a-one", fix=SAFE)]
-    assert render(report(*found), Config(statistics=True), PLAIN) == "2  b-two\n1  a-one  [*]\n"
-    parsed = json.loads(render(report(*found), Config(statistics=True, output_format="json"), PLAIN))
-    assert parsed == [
-        {"code": "b-two", "count": 2, "fixable": False},
-        {"code": "a-one", "count": 1, "fixable": True},
+    found = [
+        finding(1, code="b-two", fix=SAFE),
+        finding(2, code="b-two"),
+        finding(3, code="b-two", fix=UNSAFE),
+        finding(3, code="a-one", fix=SAFE),
+        finding(4, code="c-two"),
     ]
+    assert render(report(*found), Config(statistics=True), PLAIN) == (
+        "3  b-two  [*] 1 fixable, 1 unsafely\n1  a-one  [*] 1 fixable\n1  c-two\n"
+    )
+    counts = json.loads(render(report(*found), Config(statistics=True, output_format="json"), PLAIN))
+    assert counts == [
+        {"code": "b-two", "count": 3, "fixable": False, "fixable_count": 1, "unsafe_fixable_count": 1},
+        {"code": "a-one", "count": 1, "fixable": True, "fixable_count": 1, "unsafe_fixable_count": 0},
+        {"code": "c-two", "count": 1, "fixable": False, "fixable_count": 0, "unsafe_fixable_count": 0},
+    ]
+    lines = render(report(*found), Config(statistics=True, output_format="json-lines"), PLAIN).splitlines()
+    assert [json.loads(line) for line in lines] == counts
 
 
 def test_a_diff_can_be_applied() -> None:
@@ -227,9 +241,6 @@ def test_a_diff_can_be_applied() -> None:
     assert render(found, found.plan.config, PLAIN) == (
         "--- a.py\n+++ a.py\n@@ -1,2 +1,3 @@\n x = 1\r\n+z = 2\n y = 2\n\\ No newline at end of file\n"
     )
-
-
-UNSAFE = Remedy(Safety.UNSAFE, "perhaps", ())
 
 
 @pytest.mark.parametrize(
@@ -316,6 +327,13 @@ class _Terminal(io.StringIO):
         (_Terminal(), "auto", {"NO_COLOR": "1"}, False),
         (_Terminal(), "auto", {"NO_COLOR": ""}, True),
         (_Terminal(), "auto", {"TERM": "dumb"}, False),
+        (_Terminal(), "auto", {"TERM": "dumb", "FORCE_COLOR": "1"}, True),
+        (_Terminal(), "auto", {"CLICOLOR": "0"}, False),
+        (_Terminal(), "auto", {"CLICOLOR": "1"}, True),
+        (_Terminal(), "auto", {"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}, False),
+        (io.StringIO(), "auto", {"CLICOLOR": "1"}, False),
+        (io.StringIO(), "auto", {"CLICOLOR_FORCE": "1"}, True),
+        (io.StringIO(), "auto", {"CLICOLOR_FORCE": "0"}, False),
         (_Terminal(), "always", {"NO_COLOR": "1"}, True),
         (_Terminal(), "never", {}, False),
         (io.StringIO(), "auto", {}, False),

@@ -18,7 +18,7 @@ from torchlint import builtin, files, registry, report, run, selection
 from torchlint.cache import Cache
 from torchlint.config import Config, ConfigError, common_folder, key
 from torchlint.report import text
-from torchlint.report.style import style_for
+from torchlint.report.style import Style, style_for
 from torchlint.source import Source
 
 if TYPE_CHECKING:
@@ -197,12 +197,18 @@ def _plan(config: Config, console: Console, diff: bool) -> run.Plan:
             console.detail(f"settings from {origin}")
     if not chosen.codes:
         console.notice("no rule is selected; only broken files are reported")
-    return run.Plan(_github(config), chosen, diff)
+    config = _github(config)
+    if config.statistics and config.output_format not in report.COUNTING:
+        raise ConfigError(
+            f"statistics: the format {config.output_format} tells findings and has no place for counts; "
+            f"use one of {', '.join(report.COUNTING)}"
+        )
+    return run.Plan(config, chosen, diff)
 
 
 def _github(config: Config) -> Config:
-    """In a GitHub workflow findings become annotations, unless another format is asked for."""
-    if os.environ.get("GITHUB_ACTIONS") and "output_format" not in config.origins:
+    """In a GitHub workflow findings become annotations, unless another format, or counts, are asked for."""
+    if os.environ.get("GITHUB_ACTIONS") and "output_format" not in config.origins and not config.statistics:
         return dataclasses.replace(config, output_format="github")
     return config
 
@@ -219,21 +225,19 @@ def _finish(outcome: run.Report, console: Console, *, err: bool = False) -> int:
         return outcome.exit_code
 
     prose = config.output_format in report.PROSE and not outcome.plan.diff
-    stream = sys.stderr if err else sys.stdout
-    style = style_for(stream, "never" if config.output_file and config.color == "auto" else config.color)
-    body = report.render(outcome, config, style)
-    if config.show_fixes and prose:
-        body += text.fixes(outcome, style)
     if config.output_file:
-        _save(Path(config.output_file), body)
+        _save(Path(config.output_file), report.render(outcome, config, Style(config.color == "always")))
     else:
-        click.echo(body, nl=False, err=err, color=style.color)
+        style = style_for(sys.stderr if err else sys.stdout, config.color)
+        click.echo(report.render(outcome, config, style), nl=False, err=err, color=style.color)
 
     # What programs read ends with the last finding; people also want to know how it went.
+    err = err or not prose
+    style = style_for(sys.stderr if err else sys.stdout, config.color)
+    told = text.fixes(outcome, style) if config.show_fixes else ""
     if not console.quiet and (prose or outcome.plan.mends):
-        err = err or not prose
-        style = style_for(sys.stderr if err else sys.stdout, config.color)
-        click.echo(text.summary(outcome, style), nl=False, err=err, color=style.color)
+        told += text.summary(outcome, style)
+    click.echo(told, nl=False, err=err, color=style.color)
     return outcome.exit_code
 
 

@@ -36,6 +36,8 @@ FORMATS: dict[str, Callable[[Report, Style], str]] = {
 }
 # Formats for people: they end with a summary.
 PROSE = ("full", "concise", "grouped")
+# Those that can tell counts instead of findings.
+COUNTING = (*PROSE, "json", "json-lines")
 
 
 def render(report: Report, config: Config, style: Style) -> str:
@@ -43,5 +45,10 @@ def render(report: Report, config: Config, style: Style) -> str:
     if report.plan.diff:
         return text.diff(report, style)
     if config.statistics:
-        return machine.statistics_json(report) if config.output_format == "json" else text.statistics(report, style)
+        match config.output_format:
+            case "json":
+                return machine.statistics_json(report)
+            case "json-lines":
+                return machine.statistics_json_lines(report)
+        return text.statistics(report, style)
     return FORMATS[config.output_format](report, style)

@@ -23,8 +23,26 @@ def json_lines(report: Report, style: Style) -> str:
 
 
 def statistics_json(report: Report) -> str:
-    """How often each rule found something."""
-    return _dump([{"code": code, "count": count, "fixable": fixable} for code, count, fixable in counted(report)])
+    """How often each rule found something: one array. `fixable`: all of it, safely."""
+    return _dump(_counts(report))
+
+
+def statistics_json_lines(report: Report) -> str:
+    """The same, a rule a line."""
+    return "".join(_json.dumps(one) + "\n" for one in _counts(report))
+
+
+def _counts(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "code": one.code,
+            "count": one.count,
+            "fixable": one.safe == one.count,
+            "fixable_count": one.safe,
+            "unsafe_fixable_count": one.unsafe,
+        }
+        for one in counted(report)
+    ]
 
 
 def as_json(one: Diagnostic) -> dict[str, Any]:

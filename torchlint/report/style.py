@@ -31,8 +31,9 @@ def style_for(stream: IO[str], color: str, environment: Mapping[str, str] = os.e
     """The style for a stream; `color` is auto, always or never."""
     terminal = stream.isatty()
     if color == "auto":
-        forced = environment.get("FORCE_COLOR") not in (None, "", "0")
-        wanted = not environment.get("NO_COLOR") and (forced or (terminal and environment.get("TERM") != "dumb"))
+        forced = any(environment.get(name) not in (None, "", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE"))
+        able = terminal and environment.get("TERM") != "dumb" and environment.get("CLICOLOR") != "0"
+        wanted = not environment.get("NO_COLOR") and (forced or able)
     else:
         wanted = color == "always"
     return Style(wanted, shutil.get_terminal_size().columns if terminal else 0)

@@ -191,26 +191,38 @@ def _diff(record: Record, style: Style) -> Iterator[str]:
         yield (style(body, looks) if looks else body) + (line[len(body) :] or "\n\\ No newline at end of file\n")
 
 
+@dataclass(slots=True, frozen=True)
+class Count:
+    """How often one rule found something, and how much of that can be fixed: safely, and only unsafely."""
+
+    code: str
+    count: int
+    safe: int
+    unsafe: int
+
+
 def statistics(report: Report, style: Style) -> str:
-    """How often each rule found something, the most frequent first."""
+    """How often each rule found something, the most frequent first, and how much of it can be fixed."""
     counts = counted(report)
     if not counts:
         return ""
-    room = len(str(counts[0][1]))
-    names = max(len(code) for code, _, _ in counts)
-    return "".join(
-        f"{style(f'{count:>{room}}', 'bold')}  {code:<{names}}  {style('[*]', 'cyan') if fixable else '   '}".rstrip()
-        + "\n"
-        for code, count, fixable in counts
-    )
+    room = len(str(counts[0].count))
+    names = max(len(one.code) for one in counts)
+    lines: list[str] = []
+    for one in counts:
+        fixable = [f"{style('[*]', 'cyan')} {one.safe} fixable"] if one.safe else []
+        fixable += [f"{one.unsafe} unsafely"] if one.unsafe else []
+        number = style(f"{one.count:>{room}}", "bold")
+        lines.append(f"{number}  {one.code:<{names}}  {', '.join(fixable)}".rstrip())
+    return "".join(f"{line}\n" for line in lines)
 
 
-def counted(report: Report) -> list[tuple[str, int, bool]]:
-    """For each rule that found something: its name, how often, and whether all of it can be fixed safely."""
-    findings = report.findings
-    counts = Counter(one.code for one in findings)
-    unfixed = {one.code for one in findings if one.fix is None or one.fix.safety is not Safety.SAFE}
-    return sorted(((code, n, code not in unfixed) for code, n in counts.items()), key=lambda c: (-c[1], c[0]))
+def counted(report: Report) -> list[Count]:
+    """A count for each rule that found something, the most frequent first."""
+    kinds = Counter((one.code, one.fix.safety if one.fix is not None else None) for one in report.findings)
+    codes = Counter(one.code for one in report.findings)
+    counts = [Count(c, n, kinds[c, Safety.SAFE], kinds[c, Safety.UNSAFE]) for c, n in codes.items()]
+    return sorted(counts, key=lambda one: (-one.count, one.code))
 
 
 def fixes(report: Report, style: Style) -> str:
