@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from torchlint import __version__
+from torchlint import __version__, completion
 from torchlint.config import COLORS, OUTPUT_FORMATS, Config, ConfigError
 from torchlint.registry import RuleError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,9 +28,19 @@ class Commands(click.Group):
     """A group whose first argument may be left out: `torchlint src/` is `torchlint check src/`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and ctx.resilient_parsing:
+            return super().parse_args(ctx, args)  # for completion: what comes first is still open
         if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help", "-V", "--version")):
             args = [DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        default = self.commands[DEFAULT]
+        with default.make_context(DEFAULT, [], parent=ctx, resilient_parsing=True) as inner:
+            options = default.shell_complete(inner, incomplete)
+            paths = default.params[0].shell_complete(inner, incomplete) if not incomplete.startswith("-") else []
+        # Files first: bash forgets what was offered before them.
+        return completion.either(paths, super().shell_complete(ctx, incomplete), options)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -35,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character must not end the run
+    completion.prepare()
     try:
         status = torchlint.main(arguments, prog_name="torchlint", standalone_mode=False)
     except click.exceptions.Abort:
@@ -68,7 +82,12 @@ def _names(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tup
 
 
 def _list(name: str, metavar: str, text: str) -> Callable[[F], F]:
-    return click.option(f"--{name}", multiple=True, callback=_names, metavar=metavar, help=text)
+    offers = completion.selectors if metavar == "NAMES" else completion.files
+    return click.option(f"--{name}", multiple=True, callback=_names, metavar=metavar, help=text, shell_complete=offers)
+
+
+def _file(name: str, metavar: str, text: str, **more: Any) -> Callable[[F], F]:
+    return click.option(f"--{name}", metavar=metavar, help=text, shell_complete=completion.files, **more)
 
 
 def _flag(name: str, text: str) -> Callable[[F], F]:
@@ -84,6 +103,7 @@ def _configured(command: F) -> F:
         "given",
         multiple=True,
         metavar="FILE|KEY=VALUE",
+        shell_complete=completion.files,
         help="A TOML file to read instead of the nearest one, or one setting, such as 'preview=true'.",
     )(command)
 
@@ -97,7 +117,7 @@ def _settings(command: F) -> F:
         _flag("preview", "Run rules that are still being tried."),
         click.option("--target-torch", metavar="VERSION", help="The torch version the code is for."),
         click.option("--output-format", type=click.Choice(OUTPUT_FORMATS), help="How findings are written."),
-        click.option("--output-file", metavar="FILE", help="Write them there instead of to the terminal."),
+        _file("output-file", "FILE", "Write them there instead of to the terminal."),
         _flag("fix", "Mend what can be mended safely."),
         _flag("unsafe-fixes", "With --fix or --diff: also what may change what a program computes."),
         _flag("show-fixes", "Say what was mended."),
@@ -111,8 +131,8 @@ def _settings(command: F) -> F:
         ),
         click.option("-j", "--jobs", type=click.IntRange(0), metavar="N", help="Processes to use; 0: one a processor."),
         click.option("--cache/--no-cache", default=None, help="Remember what was found in unchanged files (default)."),
-        click.option("--cache-dir", metavar="FOLDER", help="Where to remember it, instead of in .torchlint_cache."),
-        click.option("--baseline", metavar="FILE", help="Known findings, which are not told; see --write-baseline."),
+        _file("cache-dir", "FOLDER", "Where to remember it, instead of in .torchlint_cache."),
+        _file("baseline", "FILE", "Known findings, which are not told; see --write-baseline."),
         click.option("--color", type=click.Choice(COLORS), help="Colours; auto: on terminals."),
     ]
     for option in reversed(options):
@@ -121,14 +141,14 @@ def _settings(command: F) -> F:
 
 
 @torchlint.command(context_settings=_SETTINGS)
-@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@click.argument("paths", nargs=-1, metavar="[PATHS]...", shell_complete=completion.files)
 @_settings
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @click.option("--since", default="", metavar="REV", help="Only findings on rows changed since a revision of Git.")
 @click.option("--shard", default="", metavar="I/N", help="Only the Ith of N parts of the files, for a CI matrix.")
-@click.option("--write-baseline", default="", metavar="FILE", help="Make all that is found known findings.")
+@_file("write-baseline", "FILE", "Make all that is found known findings.", default="")
 @click.option("--prune-baseline", is_flag=True, help="Take out of the baseline what is found no longer.")
-@click.option("--stdin-filename", metavar="FILE", help="The name of what is read from standard input, with `-`.")
+@_file("stdin-filename", "FILE", "The name of what is read from standard input, with `-`.")
 @click.option("-q", "--quiet", count=True, help="Only findings; twice: nothing but the exit status.")
 @click.option("-v", "--verbose", count=True, help="Say which files are checked, and with which settings.")
 def check(
@@ -176,7 +196,7 @@ def _resolve(options: dict[str, Any], paths: Sequence[str], given: Sequence[str]
 
 
 @torchlint.command("config", context_settings=_SETTINGS)
-@click.argument("paths", nargs=-1, metavar="[PATHS]...")
+@click.argument("paths", nargs=-1, metavar="[PATHS]...", shell_complete=completion.files)
 @_settings
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show_config(paths: tuple[str, ...], given: tuple[str, ...], isolated: bool, as_json: bool, **options: Any) -> int:
@@ -189,7 +209,7 @@ def show_config(paths: tuple[str, ...], given: tuple[str, ...], isolated: bool, 
 
 @torchlint.command(context_settings=_SETTINGS)
 @_configured
-@click.option("--cache-dir", metavar="FOLDER", help="The cache to drop, instead of the one in .torchlint_cache.")
+@_file("cache-dir", "FOLDER", "The cache to drop, instead of the one in .torchlint_cache.")
 def clean(given: tuple[str, ...], isolated: bool, cache_dir: str | None) -> int:
     """Drop the cache."""
     from torchlint import cache
@@ -210,7 +230,7 @@ def rules(output_format: str) -> int:
 
 
 @torchlint.command(context_settings=_SETTINGS)
-@click.argument("names", nargs=-1, required=True, metavar="RULE...")
+@click.argument("names", nargs=-1, required=True, metavar="RULE...", shell_complete=completion.pages)
 @click.option("--output-format", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
 @click.option("--lang", default="en", show_default=True, metavar="CODE", help="The language: en, or ja (日本語).")
 def explain(names: tuple[str, ...], output_format: str, lang: str) -> int:
@@ -239,10 +259,39 @@ def server(stdio: bool) -> int:
         raise click.ClickException(str(error)) from error
 
 
+@torchlint.command("completion", context_settings=_SETTINGS)
+@click.argument("shell", type=click.Choice(completion.SHELLS))
+def show_completion(shell: str) -> int:
+    """The script that completes torchlint's command line in a shell.
+
+    \b
+    bash  torchlint completion bash > ~/.local/share/bash-completion/completions/torchlint
+    zsh   torchlint completion zsh > "${fpath[1]}/_torchlint"
+    fish  torchlint completion fish > ~/.config/fish/completions/torchlint.fish
+
+    Or for the running shell only: eval "$(torchlint completion bash)".
+    """
+    click.echo(completion.script(torchlint, shell), nl=False)
+    return 0
+
+
 @torchlint.command(context_settings={**_SETTINGS, "allow_interspersed_args": False})
-@click.argument("program", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT [ARGS]... | -m MODULE [ARGS]...]")
+@click.argument(
+    "program",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="[SCRIPT [ARGS]... | -m MODULE [ARGS]...]",
+    shell_complete=completion.files,
+)
 @click.option("-m", "is_module", is_flag=True, help="What follows is a module: `confirm -m pytest tests`.")
-@click.option("--rule", "names", multiple=True, metavar="NAME", help="Prove this rule only; repeatable.")
+@click.option(
+    "--rule",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Prove this rule only; repeatable.",
+    shell_complete=completion.rules,
+)
 @click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to train.")
 @click.option("--seed", type=int, metavar="N", help="Seed of random, NumPy and torch; for rules the first (0).")
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help="How often each rule's programs are trained.")
