@@ -10,7 +10,6 @@ import ast
 import importlib.util
 import os
 import re
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -32,9 +31,6 @@ pytestmark = [
 ]
 
 RULES = registry.by_name()
-ACCELERATED = {
-    name for name, rule in RULES.items() if getattr(sys.modules[rule.check.__module__], "accelerator", False)
-}
 # Packages that some fixtures import and no test installs: these programs are read, not run.
 ABSENT = {"accelerate", "deepspeed", "lightning", "mymodels", "mytraining", "tqdm", "transformers"}
 # A fixture of which a run has to tell otherwise says why: `# run: the noise is what is wanted`.
@@ -69,8 +65,9 @@ def run(harness: Harness, rule: str, script: Path) -> Result:
     """Runs a program under the trace; the run, and what the probe of `rule` says of it."""
     from torchlint.confirm.harness import Program
     from torchlint.confirm.probe import judge
+    from torchlint.confirm.proof import needs
 
-    result = harness.run(Program(script, seed=0, accelerator=rule in ACCELERATED, timeout=60))
+    result = harness.run(Program(script, seed=0, timeout=60, **needs(RULES[rule])))
     probe = RULES[rule].probe
     assert probe is not None
     return result, judge(rule, probe, result.trace).outcome.value

@@ -78,6 +78,7 @@ class Frame:
     call: Site | None = None  # where it was called from
     parent: Frame | None = None
     depth: int = 0
+    left: frozenset[str] = frozenset()  # the words of the tests of which one side had left the caller by then
 
     @property
     def name(self) -> str:
@@ -101,6 +102,7 @@ class FunctionInfo:
     words: frozenset[str] = frozenset()  # every identifier used in it, nested functions included
     parameters: tuple[str, ...] = ()
     required: tuple[str, ...] = ()  # those without a default
+    decorators: frozenset[str] = frozenset()  # every identifier in those of it
     node: Any = None
     outer: FunctionInfo | None = None  # the function it is nested in
     places_tensors: bool = False  # names a device where it makes a tensor, somewhere in it
@@ -1068,7 +1070,23 @@ class Saved(Event):
 
     value: Value = field(default_factory=Value)
     argument: Site | None = None
+    path: Value | None = None
+    path_site: Site | None = None  # where that is written out
+    alone: bool = False  # the call is a statement of its own
     tests: tuple[frozenset[str], ...] = ()  # the words of the tests around
+    left: frozenset[str] = frozenset()  # and of those of which one side has left the function by now
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The words of all tests that decide whether the program gets here, callers' tests included."""
+        return frozenset().union(*self.tests, self.left, *(frame.left for frame in self.frame.stack()))
+
+
+@dataclass(slots=True, eq=False)
+class GroupJoined(Event):
+    """The process becomes one of several that run the same program: `init_process_group`, an `Accelerator`."""
+
+    by: str = ""  # the dotted name of what was called
 
 
 @dataclass(slots=True, eq=False)

@@ -74,6 +74,13 @@ class Facts(Protocol):
         """Whether `name` means something in a function (in the module body for None), so that a fix may write it."""
         ...
 
+    def behind(self, words: Iterable[str], answers: bool = False) -> frozenset[str]:
+        """`words`, and the words of all that anything by these names is ever made of in the file.
+
+        `answers`: of what answers a question only, a comparison or another name.
+        """
+        ...
+
     def setters(self, cls: ClassInfo, attribute: str) -> list[FunctionInfo | None]:
         """The methods of a class and its bases in sight that assign `self.attribute`; None for a class body."""
         ...

@@ -15,10 +15,12 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -42,6 +44,9 @@ class Job:
     pretend: bool = False
     max_steps: int | None = None
     timeout: float = 60.0
+    processes: int = 1  # more than one: so many of it run side by side, as under torchrun
+    rank: int = 0
+    port: int = 0  # where they meet
 
     def line(self) -> str:
         return json.dumps(asdict(self))
@@ -51,6 +56,34 @@ class Job:
         values = json.loads(line)
         return cls(**{**values, "argv": tuple(values["argv"])})
 
+    @property
+    def traces(self) -> list[str]:
+        """The files that the events of each process go to."""
+        return [self.trace, *(f"{self.trace}.{rank}" for rank in range(1, self.processes))]
+
+    def ranks(self) -> list[Job]:
+        """One job for each process."""
+        if self.processes == 1:
+            return [self]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        return [replace(self, rank=rank, trace=trace, port=port) for rank, trace in enumerate(self.traces)]
+
+    def environment(self) -> dict[str, str]:
+        """What torchrun would tell the process of this job; nothing where it is the only one."""
+        if self.processes == 1:
+            return {}
+        rank, world = str(self.rank), str(self.processes)
+        return {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": world,
+            "LOCAL_WORLD_SIZE": world,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(self.port),
+        }
+
 
 def run(job: Job) -> int:
     """Runs the program as `python script argv...` would and returns its exit status; its events are in `job.trace`."""
@@ -59,6 +92,7 @@ def run(job: Job) -> int:
     from torchlint.confirm.trace import EnoughSteps, Recorder
 
     os.chdir(job.cwd)
+    os.environ.update(job.environment())
     script = Path(job.script).absolute()
     with Path(job.trace).open("w", encoding="utf-8", buffering=1) as lines:
         recorder = Recorder(lambda event: print(events.encode(event), file=lines), job.max_steps, job.pretend)
@@ -185,16 +219,27 @@ def _warm_up() -> None:
 
 def _fork(job: Job) -> dict[str, Any]:
     started = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        _run_forked(job)
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # the child was quicker, with this or altogether
-        os.setpgid(child, child)
+    if job.output:
+        Path(job.output).write_bytes(b"")
+    children: list[int] = []
     try:
-        status = _wait(child, started + job.timeout)
+        for one in job.ranks():
+            child = os.fork()
+            if child == 0:
+                _run_forked(one)
+            children.append(child)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it was quicker, with this or altogether
+                os.setpgid(child, child)
+        statuses = [_wait(child, started + job.timeout) for child in children]
     finally:
-        _kill_group(child)  # also what it left running
-    return {"status": status, "seconds": time.monotonic() - started}
+        for child in children:
+            _kill_group(child)  # also what it left running
+    return {"status": worst(statuses), "seconds": time.monotonic() - started}
+
+
+def worst(statuses: Sequence[int | None]) -> int | None:
+    """One status for several processes: None where one was killed, else the first that is not 0."""
+    return None if None in statuses else next(filter(None, statuses), 0)
 
 
 def _wait(child: int, limit: float) -> int | None:
@@ -224,7 +269,7 @@ def _run_forked(job: Job) -> None:
         with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         if job.output:
-            with Path(job.output).open("wb") as out:
+            with Path(job.output).open("ab") as out:
                 os.dup2(out.fileno(), 1)
                 os.dup2(out.fileno(), 2)
         status = run(job)

@@ -426,6 +426,8 @@ class Saved(Event):
     refusal: str | None  # what a default `torch.load` of the file says, empty when it loads, None when not looked at
     needs: tuple[str, ...] = ()  # names outside torch and the standard library that the file can only be read with
     methods: int = 0  # methods of models and optimizers in it, where what they return belongs
+    writers: int = 0  # processes of the group that had written this file by then; 0: there is no group
+    processes: int = 1  # in the group
 
 
 @dataclass(slots=True, frozen=True)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchlint.confirm.child import Job
+from torchlint.confirm.child import Job, worst
 from torchlint.confirm.events import Trace, decode
 
 DEVICES = ("auto", "cpu", "cuda", "mps", "pretend-cuda")
@@ -33,13 +33,18 @@ class ConfirmError(Exception):
 
 @dataclass(slots=True, frozen=True)
 class Program:
-    """What to run. `accelerator` says that it is pointless without one, so that one is pretended where none is."""
+    """What to run. `accelerator` says that it is pointless without one, so that one is pretended where none is.
+
+    Of more than one of `processes`, each runs the script, as under torchrun; the trace has the events of all of them,
+    one process after the other.
+    """
 
     script: Path
     argv: tuple[str, ...] = ()
     cwd: Path | None = None  # None: a new empty folder, thrown away afterwards
     seed: int | None = None
     accelerator: bool = False
+    processes: int = 1
     max_steps: int | None = None
     timeout: float = 60.0
 
@@ -127,19 +132,26 @@ class _Single:
     def run(self, job: Job) -> dict[str, Any]:
         started = time.monotonic()
         with Path(job.output).open("wb") as out:
-            try:
-                status: int | None = subprocess.run(
-                    [sys.executable, "-m", "torchlint.confirm.child", "once", job.line()],
+            processes = [
+                subprocess.Popen(
+                    [sys.executable, "-m", "torchlint.confirm.child", "once", one.line()],
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
                     env=self._environment,
                     cwd=self._folder,
-                    timeout=job.timeout,
-                ).returncode
-            except subprocess.TimeoutExpired:
-                status = None
-        return {"status": status, "seconds": time.monotonic() - started}
+                )
+                for one in job.ranks()
+            ]
+            statuses: list[int | None] = []
+            for process in processes:
+                try:
+                    statuses.append(process.wait(max(0.0, started + job.timeout - time.monotonic())))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    statuses.append(None)
+        return {"status": worst(statuses), "seconds": time.monotonic() - started}
 
     def close(self) -> None:
         """Nothing is left running."""
@@ -232,6 +244,7 @@ class Harness:
                 pretend=pretend,
                 max_steps=program.max_steps,
                 timeout=program.timeout,
+                processes=program.processes,
             )
             server = self._free.get()
             try:
@@ -239,7 +252,7 @@ class Harness:
             finally:
                 self._free.put(server)
             output = _read(Path(job.output))
-            trace = Trace(list(_events(Path(job.trace))))
+            trace = Trace([event for file in job.traces for event in _events(Path(file))])
             device = trace.end.device if trace.end is not None else "pretend-cuda" if pretend else self.machine.device
             return Run(program, trace, answer["status"], output[-OUTPUT_KEPT:], answer["seconds"], device)
 

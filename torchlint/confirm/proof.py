@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torchlint import engine, fix
 from torchlint.confirm.harness import ConfirmError, Harness, Program, Run
@@ -141,9 +142,14 @@ def tell(
             trials = []
 
 
+def needs(rule: Rule) -> dict[str, Any]:
+    """What the programs of a rule cannot be without, as its module says: an accelerator, several processes."""
+    module = sys.modules[rule.check.__module__]
+    return {name: getattr(module, name) for name in ("accelerator", "processes") if hasattr(module, name)}
+
+
 def _program(case: Case) -> Program:
-    module = sys.modules[case.rule.check.__module__]
-    return Program(case.script, accelerator=bool(getattr(module, "accelerator", False)))
+    return Program(case.script, **needs(case.rule))
 
 
 def _prepare(rule: Rule, scratch: Path) -> tuple[list[Case], str]:

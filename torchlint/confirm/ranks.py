@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,36 @@ from typing import Any
 import torch.distributed as dist
 
 GRACE = 5.0  # seconds that rank 0 waits, at the end, for those who said that they are watching too
+
+
+def group_store() -> Any:
+    """The store of the group that this process is in, None where there is none, or where it cannot be reached."""
+    if dist.is_available() and dist.is_initialized():
+        with contextlib.suppress(AttributeError, RuntimeError):  # not a public name, nor is every store reachable
+            return dist.distributed_c10d._get_default_store()
+    return None
+
+
+class Writes:
+    """Which processes of the group write one file, counted through the store."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, int] = {}
+
+    def note(self, file: Any) -> dict[str, int]:
+        """This process has written `file`: how many of the group have by now, and how many there are in it.
+
+        Each write is counted for itself: with the first of every process, the second with the second, and so on. Empty
+        without a group, or where the file has no name.
+        """
+        name = file if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
+        store = group_store()
+        if store is None or not isinstance(name, (str, os.PathLike)):
+            return {}
+        path = os.path.realpath(name)
+        number = self._written[path] = self._written.get(path, 0) + 1
+        key = f"torchlint/saved/{socket.gethostname()}/{path}/{number}"
+        return {"writers": store.add(key, 1), "processes": dist.get_world_size()}
 
 
 class Ranks:
@@ -30,12 +61,9 @@ class Ranks:
 
     def _store(self) -> Any:
         """The group's store, None where there is no group. What is known of the group is brought up to date."""
-        if not dist.is_available() or not dist.is_initialized():
-            return None
-        self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        with contextlib.suppress(AttributeError, RuntimeError):  # not a public name, nor is every store reachable
-            return dist.distributed_c10d._get_default_store()
-        return None
+        if dist.is_available() and dist.is_initialized():
+            self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        return group_store()
 
     @property
     def speaks(self) -> bool:

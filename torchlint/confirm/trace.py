@@ -48,6 +48,7 @@ from torchlint.confirm.losses import CALLS_PER_LINE, CALLS_PER_WEIGHT, FUNCTIONS
 from torchlint.confirm.norms import Clip, clipped, count_flushed, halving_nodes, mean_nodes, norm_of
 from torchlint.confirm.parallel import Listeners, is_sharded, local
 from torchlint.confirm.pretend import PretendedAccelerator
+from torchlint.confirm.ranks import Writes
 from torchlint.confirm.storages import Storages
 from torchlint.confirm.strays import Strays
 from torchlint.confirm.twin import LARGEST, Measured, Twin, tensors
@@ -292,6 +293,7 @@ class Recorder:
         self._weighed = 0
         self._firsts: dict[int, list[torch.Tensor]] = {}  # a few numbers of the parameters of optimizers yet to step
         self._clips: dict[Place, Clip] = {}  # since the last step
+        self._writes = Writes()
         self._states: dict[int, _Kept] = {}  # by the id of their tensors
         self._states_by_storage: Storages[_Kept] = Storages()
         self._files: Storages[int] = Storages()  # FileRead events by the tensors they gave
@@ -1444,6 +1446,7 @@ class Recorder:
                 refusal=refusal,
                 needs=needs,
                 methods=methods,
+                **self._safely(self._writes.note, file) or {},
             )
         return result
 

@@ -40,7 +40,7 @@ _ACTIONS = frozenset(
     backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save
     load_state_dict cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare
     manual_backward detach parse_args parse_known_args dropout scaled_dot_product_attention nn torch th Sequential
-    ModuleList models seed manual_seed requires_grad require_grad require_grads requires_grads
+    ModuleList models seed manual_seed requires_grad require_grad require_grads requires_grads init_process_group
     """.split()
 ).union(vocabulary.LOSS_FUNCTIONS, vocabulary.LOSS_MODULES)
 # Of other files only these: following them costs more, and is worth it for what acts on models or makes them.
@@ -95,6 +95,11 @@ class FileFacts:
 
     def relieved(self, duty: Duty) -> bool:
         return frameworks.relieved(self.words, duty)
+
+    def behind(self, words: Iterable[str], answers: bool = False) -> frozenset[str]:
+        from torchlint.semantics.origins import words_behind
+
+        return words_behind(self.machine.tree, words, answers)
 
     def softmaxes(self) -> list[Softmax]:
         from torchlint.semantics.tails import softmaxes

@@ -34,6 +34,7 @@ from torchlint.facts import (
     GradientsClipped,
     GradientUsed,
     GradSwitched,
+    GroupJoined,
     Imported,
     Instance,
     IteratorMade,
@@ -2117,9 +2118,22 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
         case "torch.save":
             value = arguments.get(0, "obj")
             if value is not None:
-                site = m.site(arguments.nodes[0]) if arguments.nodes else None
-                m.emit(Saved(*m.at(node), value=value, argument=site, tests=m.tests))
+                sites = [m.site(argument) for argument in arguments.nodes]
+                m.emit(
+                    Saved(
+                        *m.at(node),
+                        value=value,
+                        argument=sites[0] if sites else None,
+                        path=arguments.get(1, "f"),
+                        path_site=sites[1] if len(sites) > 1 else None,
+                        alone=discarded,
+                        tests=m.tests,
+                        left=m.active.left,
+                    )
+                )
             return Unknown(origin="call")
+        case "torch.distributed.init_process_group":
+            m.emit(GroupJoined(*m.at(node), by=path))
         case "torch.load":
             return states.read_file(m, node, arguments)
         case "torch._foreach_zero_":

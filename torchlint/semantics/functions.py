@@ -173,7 +173,7 @@ def enter(
     if look.opaque or starred:  # what is given may be more than can be seen, and go to any parameter
         m.unknown_call(node, info.name, given)
     activation = Activation(
-        frame=Frame(info, call=m.site(node), parent=m.active.frame, depth=m.active.frame.depth + 1),
+        frame=Frame(info, m.site(node), m.active.frame, m.active.frame.depth + 1, m.active.left),
         info=info,
         outer=m.closures.get(function) or m.home(info),
         owner=info.owner,

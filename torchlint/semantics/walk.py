@@ -218,6 +218,7 @@ def _function(node: cst.FunctionDef, scope: _Scope, found: Outline, stack: list[
         owner=scope.info if isinstance(scope.info, ClassInfo) else None,
         parameters=tuple(p.name.value for p in named),
         required=tuple(p.name.value for p in named if p.default is None),
+        decorators=frozenset().union(*map(words_of, node.decorators)) if node.decorators else frozenset(),
         node=node,
         outer=scope.info if isinstance(scope.info, FunctionInfo) else None,
         head=Site(node.name, node, None),
