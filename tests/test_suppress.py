@@ -151,6 +151,24 @@ def test_the_fix_takes_out_what_suppresses_nothing(text: str, wanted: str) -> No
     assert fix.apply(text, [found[0].fix])[0] == wanted
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("@one\n@two\ndef f(x=alarm()):\n    pass\n", "@one\n@two\ndef f(x=alarm()):{}\n    pass\n"),
+        ("@one(alarm())\ndef f():\n    pass\n", "@one(alarm())\ndef f():{}\n    pass\n"),
+        ("if x:\n    pass\nelif alarm():\n    pass\n", "if x:\n    pass\nelif alarm():{}\n    pass\n"),
+        ("with alarm():\n    alarm()\n", "with alarm():{}\n    alarm(){}\n"),
+        ("def f(\n    x=alarm(),\n): pass\n", "def f(\n    x=alarm(),\n): pass{}\n"),
+    ],
+)
+def test_a_comment_that_is_added_suppresses(text: str, wanted: str) -> None:
+    source = Source("a.py", text.encode())
+    edits = suppress.ignoring(source, engine.analyse(source, RULES), KNOWN, "why")
+    added, _ = fix.apply(text, [Remedy(Safety.SAFE, "", (edit,)) for edit in edits])
+    assert added == wanted.replace("{}", "  # torchlint: ignore[toy-alarm] why")
+    assert codes(added) == []
+
+
 def test_files_without_the_word_are_not_tokenized(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object) -> None:
         raise AssertionError("tokenized")
@@ -181,10 +199,7 @@ WRITTEN = {
         "# torchlint: ignore-file[toy-alarm] drills\nblaze()\n",
         "# torchlint: ignore-file[toy-alarm] drills\nblaze()  # torchlint: ignore[toy-blaze]\n",
     ),
-    "not one that names nothing": (
-        "alarm()  # torchlint: ignore\n",
-        "alarm()  # torchlint: ignore  # torchlint: ignore[toy-alarm]\n",
-    ),
+    "one that names nothing": ("alarm()  # torchlint: ignore\n", "alarm()  # torchlint: ignore[toy-alarm]\n"),
     "behind a long statement": ("x = [\n    alarm(),\n]\n", "x = [\n    alarm(),\n]  # torchlint: ignore[toy-alarm]\n"),
     "behind a header": (
         "if alarm(\n    1\n):\n    # here\n    pass\n",
@@ -195,7 +210,7 @@ WRITTEN = {
         'x = alarm(), """\na\n"""\n',
         'x = alarm(), """\na\n"""  # torchlint: ignore[toy-alarm]\n',
     ),
-    "no final newline, spaces at the end": ("alarm()  ", "alarm()  # torchlint: ignore[toy-alarm]  "),
+    "no final newline, spaces at the end": ("alarm()  ", "alarm()  # torchlint: ignore[toy-alarm]"),
     "windows": ("alarm()\r\n", "alarm()  # torchlint: ignore[toy-alarm]\r\n"),
     "wide characters": ("x = '😀損'; alarm()\n", "x = '😀損'; alarm()  # torchlint: ignore[toy-alarm]\n"),
 }

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 from torchlint import builtin
 from torchlint.config import ConfigError
 from torchlint.diagnostic import Diagnostic, Severity, Span
+from torchlint.source import Source, SourceError
+from torchlint.text import rows_of
 
 VERSION = 1
 _LONGEST = 120  # characters of a row that are kept in full
@@ -34,6 +36,7 @@ class Baseline:
 
     path: str
     files: Entries = field(default_factory=dict)
+    anew: bool = False  # it is being written: all that is found becomes known
     moved: dict[str, str] = field(default_factory=dict)  # where a file is now -> where its entries still say it is
 
     def name(self, filename: str) -> str:
@@ -85,26 +88,34 @@ def _alike(one: str, other: str) -> int:
     return next((at for at, (a, b) in enumerate(pairs) if a != b), 100)
 
 
-def key(finding: Diagnostic, rows: Mapping[int, str]) -> Key:
-    """What a finding is known by."""
-    text = " ".join(rows.get(finding.span.row, "").split())
+def keys(found: Iterable[Diagnostic], source: Source) -> list[Key]:
+    """What findings in a source are known by."""
+    try:
+        rows = rows_of(source.text)
+    except SourceError:
+        rows = []  # it cannot be read, which is all that is found
+    return [(one.code, _text(rows[one.span.row - 1 : one.span.row])) for one in found]
+
+
+def _text(row: list[str]) -> str:
+    text = " ".join("".join(row).split())
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}... {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
-    return finding.code, text
+    return text
 
 
-def sift(
-    found: Iterable[Diagnostic], rows: Mapping[int, str], known: Counter[Key]
-) -> tuple[list[Diagnostic], Counter[Key]]:
-    """The findings that are not known, and what was known of the others. Of more than are known the last are new."""
-    new: list[Diagnostic] = []
+def sift(found: Sequence[Diagnostic], keys: Sequence[Key], known: Counter[Key]) -> tuple[list[int], Counter[Key]]:
+    """The numbers of the findings that are not known, and what the others are known by.
+
+    Of more than are known the last are new. What befell the file itself is never known.
+    """
+    new: list[int] = []
     used: Counter[Key] = Counter()
-    for one in found:
-        name = key(one, rows)
+    for at, (one, name) in enumerate(zip(found, keys, strict=True)):
         if one.group != builtin.FILE and used[name] < known[name]:
             used[name] += 1
         else:
-            new.append(one)
+            new.append(at)
     return new, used
 
 

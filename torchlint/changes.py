@@ -129,9 +129,8 @@ def _parse(diff: bytes) -> Iterator[tuple[str, list[_Hunk]]]:
         if found is not None:
             end = at
             old, new = (int(1 if found[part] is None else found[part]) for part in ("old", "new"))
-            while (old > 0 or new > 0) and end < len(
-                rows
-            ):  # what follows a hunk's head is content, whatever it looks like
+            # What follows a hunk's head is content, whatever it looks like.
+            while (old > 0 or new > 0) and end < len(rows):
                 old -= rows[end][:1] in b" -"
                 new -= rows[end][:1] in b" +"
                 end += 1

@@ -140,9 +140,17 @@ def _settings(command: F) -> F:
     return _configured(command)
 
 
-@torchlint.command(context_settings=_SETTINGS)
+class Check(click.Command):
+    """A command with an option whose value may be left out: only `--add-ignore=REASON` has one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--add-ignore=" if one == "--add-ignore" else one for one in args])
+
+
+@torchlint.command(cls=Check, context_settings=_SETTINGS)
 @click.argument("paths", nargs=-1, metavar="[PATHS]...", shell_complete=completion.files)
 @_settings
+@click.option("--add-ignore", metavar="[=REASON]", help="Suppress all that is found by comments in the code.")
 @click.option("--diff", is_flag=True, help="Show what --fix would change, and change nothing.")
 @click.option("--since", default="", metavar="REV", help="Only findings on rows changed since a revision of Git.")
 @click.option("--shard", default="", metavar="I/N", help="Only the Ith of N parts of the files, for a CI matrix.")
@@ -155,6 +163,7 @@ def check(
     paths: tuple[str, ...],
     given: tuple[str, ...],
     isolated: bool,
+    add_ignore: str | None,
     diff: bool,
     since: str,
     shard: str,
@@ -176,9 +185,13 @@ def check(
     if "-" in paths and len(paths) > 1:
         raise click.UsageError("`-` reads standard input and cannot be mixed with other paths")
     named = [stdin_filename] if stdin_filename else [p for p in paths if p != "-"]
-    config = _resolve(options, named, given, isolated)
     console = session.Console(quiet, verbose)
-    task = session.Task(diff, since, shard, write_baseline, prune_baseline)
+    if add_ignore is not None:
+        if options["fix"]:
+            raise click.UsageError("--add-ignore and --fix cannot go together: mend first, then suppress what is left")
+        options["fix"], add_ignore = False, " ".join(add_ignore.split())
+    task = session.Task(diff, since, shard, write_baseline, prune_baseline, add_ignore)
+    config = _resolve(options, named, given, isolated)
     if "-" in paths or stdin_filename is not None:
         return session.check_stdin(sys.stdin.buffer.read(), stdin_filename or "-", config, console, task)
     return session.check(paths or (".",), config, console, task)

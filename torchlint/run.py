@@ -40,10 +40,16 @@ class Plan:
     diff: bool = False  # say what fixes would change, and change nothing
     baseline: Baseline | None = None  # what is known already
     changes: Changes | None = None  # the rows that count, where not all do
+    reason: str | None = None  # add comments that suppress what is found, with this reason
 
     @property
     def mends(self) -> bool:
         return self.config.fix or self.diff
+
+    @property
+    def writes(self) -> bool:
+        """Whether files are changed."""
+        return not self.diff and (self.config.fix or self.reason is not None)
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,6 +59,7 @@ class Record:
     filename: str
     findings: tuple[Diagnostic, ...] = ()  # in the order they are reported
     fixed: tuple[Diagnostic, ...] = ()  # what was found and is mended now, or would be
+    silenced: tuple[Diagnostic, ...] = ()  # what a comment that was added suppresses, or would
     refused: tuple[tuple[Diagnostic, str], ...] = ()  # fixes that would have made it worse, and how
     before: str = ""  # the text before and after, where fixes change it
     after: str = ""
@@ -81,6 +88,11 @@ class Report:
         return sum(record.known.total() for record in self.records)
 
     @property
+    def silenced(self) -> int:
+        """How many findings a comment was added for."""
+        return sum(len(record.silenced) for record in self.records)
+
+    @property
     def fixed(self) -> list[Diagnostic]:
         return [one for record in self.records for one in record.fixed]
 
@@ -98,6 +110,8 @@ class Report:
         if any(one.code == "internal-error" for one in findings):
             return 2
         config = self.plan.config
+        if self.silenced and self.plan.diff and not config.exit_zero:
+            return 1
         if self.fixed and (config.exit_non_zero_on_fix or (self.plan.diff and not config.exit_zero)):
             return 1
         return 1 if findings and not config.exit_zero else 0
@@ -224,7 +238,7 @@ class Worker:
 
     def _written(self, source: Source, record: Record) -> Record:
         path = source.filename
-        if self.plan.config.fix and not self.plan.diff and record.after != record.before:
+        if self.plan.writes and record.after != record.before:
             try:
                 write(Path(path), record.after.encode(source.encoding))
             except OSError as error:
@@ -268,6 +282,20 @@ class Worker:
                 known = engine.analyse(source, self.rules)
             entry = entry_of(source.filename, source.data, known, suppress.may_hold(source.data, self.known), log)
         found = chosen(source, known)
+        if self.plan.reason is not None and found:
+            from torchlint.silence import silence
+
+            done = silence(source, found, lint, self.known, self.plan.reason)
+            return Record(
+                source.filename,
+                tuple(done.remaining),
+                silenced=tuple(done.silenced),
+                before=source.text if done.silenced else "",
+                after=done.source.text if done.silenced else "",
+                rows=_rows(done.source, done.remaining),
+                known=sieve.known[id(done.source)],
+                notice=f"{source.filename}: no comments were added: {done.refused}" if done.refused else "",
+            )
         if not self.plan.mends or not any(d.fix is not None for d in found):
             return Record(
                 source.filename, tuple(found), rows=_rows(source, found), known=sieve.known[id(source)], entry=entry
@@ -295,30 +323,31 @@ class _Sieve:
     """
 
     def __init__(self, plan: Plan, source: Source) -> None:
+        self.baseline = plan.baseline
         self.changes = plan.changes
         self.source = source
-        self.baseline: Counter[Key] = Counter()
-        if plan.baseline is not None:
-            self.baseline = plan.baseline.known(source.filename)
         self.old: Counter[Key] = Counter()  # findings on rows that do not count
         self.known: dict[int, Counter[Key]] = {}  # what the baseline knew, by id of the source
 
     def __call__(self, found: list[Diagnostic], source: Source) -> list[Diagnostic]:
         self.known[id(source)] = Counter()
-        if not found or not (self.baseline or self.changes is not None):
+        if not found or (self.baseline is None and self.changes is None):
             return found
         from torchlint import baseline
 
-        rows = _rows(source, found)
-        if self.baseline:
-            found, self.known[id(source)] = baseline.sift(found, rows, self.baseline)
+        keys = baseline.keys(found, source)
+        if self.baseline is not None:
+            known = Counter(keys) if self.baseline.anew else self.baseline.known(source.filename)
+            new, self.known[id(source)] = baseline.sift(found, keys, known)
+            found, keys = [found[at] for at in new], [keys[at] for at in new]
         if self.changes is None:
             return found
         if source is not self.source:
-            return baseline.sift(found, rows, self.old)[0]
-        new = [one for one in found if one.group == builtin.FILE or self.changes.touch(one)]
-        self.old = Counter(baseline.key(one, rows) for one in found if one not in new)
-        return new
+            new, _ = baseline.sift(found, keys, self.old)
+            return [found[at] for at in new]
+        counts = [one.group == builtin.FILE or self.changes.touch(one) for one in found]
+        self.old = Counter(key for key, wanted in zip(keys, counts, strict=True) if not wanted)
+        return [one for one, wanted in zip(found, counts, strict=True) if wanted]
 
 
 def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:

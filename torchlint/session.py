@@ -6,7 +6,6 @@ import dataclasses
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,26 +51,32 @@ class Task:
     shard: str = ""  # only this part of the files
     write_baseline: str = ""  # make what is found the known findings of this file
     prune_baseline: bool = False  # take out of the baseline what is no longer needed
+    add_ignore: str | None = None  # suppress what is found by comments with this reason
+
+    def _asks(self, name: str) -> bool:
+        return getattr(self, name) != getattr(Task(), name)
 
     def refuse(self, *, stdin: bool = False) -> None:
         """Raises ConfigError for what cannot be asked at once."""
         for name in ("since", "shard", "write_baseline", "prune_baseline"):
-            if stdin and getattr(self, name):
+            if stdin and self._asks(name):
                 raise ConfigError(f"--{key(name)} is for files, and cannot go with standard input")
         for one, other in (
             ("write_baseline", "since"),
             ("write_baseline", "diff"),
             ("write_baseline", "prune_baseline"),
             ("prune_baseline", "diff"),
+            ("add_ignore", "write_baseline"),
+            ("add_ignore", "prune_baseline"),
         ):
-            if getattr(self, one) and getattr(self, other):
+            if self._asks(one) and self._asks(other):
                 raise ConfigError(f"--{key(one)} and --{key(other)} cannot go together")
 
 
 def check(paths: Sequence[str], config: Config, console: Console, task: Task = Task()) -> int:
     """Checks `paths`, prints the report and returns the exit status. Raises ConfigError for what was asked wrongly."""
     task.refuse()
-    plan = _plan(config, console, task.diff)
+    plan = _plan(config, console, task)
     try:
         found = files.find(paths, config)
     except files.MissingPathError as error:
@@ -91,8 +96,7 @@ def check(paths: Sequence[str], config: Config, console: Console, task: Task = T
         from torchlint import changes
 
         plan = dataclasses.replace(plan, changes=changes.since(task.since, common_folder(paths), chosen))
-    if not task.write_baseline:
-        plan = dataclasses.replace(plan, baseline=known)
+    plan = dataclasses.replace(plan, baseline=known)
     for path in chosen:
         console.detail(f"checks {path}")
     started = time.perf_counter()
@@ -111,7 +115,9 @@ def _baseline(config: Config, task: Task) -> Baseline | None:
 
     if task.write_baseline:
         exists = os.path.lexists(task.write_baseline)
-        return baseline.read(task.write_baseline) if exists else baseline.Baseline(task.write_baseline)
+        known = baseline.read(task.write_baseline) if exists else baseline.Baseline(task.write_baseline)
+        known.anew = True
+        return known
     if config.baseline:
         return baseline.read(config.baseline_file)
     if task.prune_baseline:
@@ -127,14 +133,10 @@ def _settle(outcome: run.Report, known: Baseline, task: Task, console: Console) 
     per_file = selection.PerFile(plan.selection, plan.config)
     codes = registry.by_name().keys() | builtin.SUPPRESSION_CODES.keys()
     seen: dict[str, baseline.Seen] = {}
-    for number, record in enumerate(outcome.records):
+    for record in outcome.records:
         if record.notice or any(one.group == builtin.FILE for one in record.findings):
             continue  # the rules did not get to see it
-        found = record.known
-        if task.write_baseline:
-            found = Counter(baseline.key(one, record.rows) for one in record.findings)
-            outcome.records[number] = dataclasses.replace(record, findings=(), known=found)
-        seen[known.name(record.filename)] = baseline.Seen(per_file.codes(record.filename), found)
+        seen[known.name(record.filename)] = baseline.Seen(per_file.codes(record.filename), record.known)
     if task.write_baseline:
         entries = baseline.renewed(known, seen, codes)
         baseline.write(known.path, entries)
@@ -170,7 +172,7 @@ def check_stdin(data: bytes, filename: str, config: Config, console: Console, ta
     known = _baseline(config, task)
     if known is not None:
         known.follow([filename])
-    plan = dataclasses.replace(_plan(config, console, task.diff), baseline=known)
+    plan = dataclasses.replace(_plan(config, console, task), baseline=known)
     pattern = files.Excluded(config.root, config.excludes).above(filename)
     source = Source(filename, data)
     if pattern is None:
@@ -178,7 +180,7 @@ def check_stdin(data: bytes, filename: str, config: Config, console: Console, ta
     else:
         record = run.Record(filename, notice=f"{filename}: skipped, it is excluded by `{pattern}` (see --exclude)")
     outcome = run.Report(plan, [record])
-    if not config.fix or task.diff:
+    if not plan.writes:
         return _finish(outcome, console)
     sys.stdout.flush()
     mended = data if record.before == record.after else record.after.encode(source.encoding)
@@ -187,7 +189,7 @@ def check_stdin(data: bytes, filename: str, config: Config, console: Console, ta
     return _finish(outcome, console, err=True)
 
 
-def _plan(config: Config, console: Console, diff: bool) -> run.Plan:
+def _plan(config: Config, console: Console, task: Task) -> run.Plan:
     rules = registry.load()
     chosen = selection.resolve(config, rules)
     for notice in chosen.notices:
@@ -203,7 +205,7 @@ def _plan(config: Config, console: Console, diff: bool) -> run.Plan:
             f"statistics: the format {config.output_format} tells findings and has no place for counts; "
             f"use one of {', '.join(report.COUNTING)}"
         )
-    return run.Plan(config, chosen, diff)
+    return run.Plan(config, chosen, task.diff, reason=task.add_ignore)
 
 
 def _github(config: Config) -> Config:

@@ -32,6 +32,7 @@ _IGNORE = re.compile(
 _NOQA = re.compile(r"#\s*noqa\s*:", re.IGNORECASE)
 _NOQA_NAME = re.compile(r"[\s,]*(?P<name>[A-Za-z][\w-]*)")
 _FOREIGN = re.compile(r"[A-Z]+[0-9]+")
+_LONGEST = 120  # columns of a row that a comment is written into
 _HOW = "`# torchlint: ignore[missing-zero-grad] why`"
 
 
@@ -63,7 +64,7 @@ def apply(
     if not may_hold(source.data, known):
         return found
     try:
-        comments = _comments(source.text, known)
+        comments, _ = _comments(source.text, known)
     except SourceError:
         return found  # unreadable, which is among the findings
     left = [one for one in found if one.group == builtin.FILE or not _suppressed(one, comments)]
@@ -91,40 +92,16 @@ def _suppressed(finding: Diagnostic, comments: list[_Comment]) -> bool:
     return hit
 
 
-def ignoring(source: Source, found: Iterable[Diagnostic], known: Collection[str], reason: str = "") -> list[TextEdit]:
-    """The edits that have comments suppress `found`: each name joins the comment that counts for its statement already,
-    or stands in a new one at the end of it. Raises SourceError where the text cannot be read.
-    """
-    comments = [one for one in _comments(source.text, known) if one.names and not one.whole_file]
-    rows = rows_of(source.text)
-    joining: dict[int, list[str]] = {}  # by index of the comment
-    new: dict[int, list[str]] = {}  # by row
-    for one in found:
-        row = one.statement_row or one.span.row
-        there = next((at for at, comment in enumerate(comments) if row in comment.rows), None)
-        names = new.setdefault(one.statement_end_row or row, []) if there is None else joining.setdefault(there, [])
-        if one.code not in names and (there is None or one.code not in comments[there].names):
-            names.append(one.code)
-    edits = []
-    for at, names in joining.items():
-        comment = comments[at]
-        if names:
-            span = Span(comment.row, comment.inner[1] + 1, comment.row, comment.inner[1] + 1)
-            edits.append(TextEdit(span, "".join(f", {name}" for name in names)))
-    for row, names in new.items():
-        column = len(rows[row - 1].rstrip()) + 1
-        text = f"  # torchlint: ignore[{', '.join(names)}]" + (f" {reason}" if reason else "")
-        edits.append(TextEdit(Span(row, column, row, column), text))
-    return sorted(edits, key=lambda edit: edit.span)
-
-
 # ------------------------------------------------------------------------------------------------- finding the comments
 
 
-def _comments(text: str, known: Collection[str]) -> list[_Comment]:
-    """The suppression comments of a file, in order, each with the rows it counts for."""
+def _comments(text: str, known: Collection[str]) -> tuple[list[_Comment], list[range]]:
+    """The suppression comments of a file, in order, each with the rows it counts for.
+
+    And the rows of each logical line, decorators joined to what they decorate.
+    """
     found: list[_Comment] = []
-    statements: list[range] = []  # the rows of each logical line, decorators joined to what they decorate
+    statements: list[range] = []
     start = 0  # first row of the statement being read, 0 when there is none
     fresh = True  # at the beginning of a logical line
     decorator = False
@@ -146,12 +123,15 @@ def _comments(text: str, known: Collection[str]) -> list[_Comment]:
                     decorator = token.string == "@"
     except (tokenize.TokenError, SyntaxError):
         pass  # the parser takes syntax that this Python's tokenizer does not know; keep what was found
-    ends = [rows.stop - 1 for rows in statements]
     for comment in found:
-        at = bisect_left(ends, comment.row)  # the first statement that ends here or later: around the comment or below
-        if at < len(statements):
-            comment.rows = statements[at]
-    return found
+        comment.rows = _statement_at(statements, comment.row)
+    return found, statements
+
+
+def _statement_at(statements: list[range], row: int) -> range:
+    """The rows of the first statement that ends at this row or later: around it, or below."""
+    at = bisect_left(statements, row, key=lambda rows: rows.stop - 1)
+    return statements[at] if at < len(statements) else range(0)
 
 
 def _read(comment: str, row: int, column: int, known: Collection[str]) -> Iterator[_Comment]:
@@ -184,6 +164,7 @@ def _pragma(found: re.Match[str], row: int, column: int, known: Collection[str])
     comment.items = [one.strip() for one in (ignore["names"] or "").split(",") if one.strip()]
     if not comment.items:
         what = "in this file" if comment.whole_file else "here"
+        comment.inner = (column + found.start("rest") + ignore.end("kind"), column + found.start("rest") + ignore.end())
         message = f"names no rule, so nothing {what} is suppressed; write {_HOW}"
         comment.problems.append(("blanket-suppression", message))
         return comment
@@ -195,6 +176,53 @@ def _pragma(found: re.Match[str], row: int, column: int, known: Collection[str])
         else:
             comment.problems.append(("invalid-suppression", f"there is no rule `{name}`{nearest(name, known)}"))
     return comment
+
+
+# ----------------------------------------------------------------------------------------------------- writing comments
+
+
+def ignoring(source: Source, found: Iterable[Diagnostic], known: Collection[str], reason: str = "") -> list[TextEdit]:
+    """The edits by which comments suppress `found`, as far as rules found it; those of one statement in one comment.
+
+    A comment that counts for the statement already takes the names in. A new one stands at the end of the statement,
+    behind what another tool's says there, or alone above it where the row would get too long.
+    Raises SourceError where the text cannot be read.
+    """
+    comments, statements = _comments(source.text, known)
+    wanted: dict[range, set[str]] = {}
+    for one in found:
+        places = [_statement_at(statements, row) for row in (one.span.row, one.statement_row)]
+        around = [rows for rows in places if one.span.row in rows or one.statement_row in rows]
+        if around and one.code in known:
+            wanted.setdefault(around[0], set()).add(one.code)
+    rows = rows_of(source.text)
+    edits: list[TextEdit] = []
+    for statement, codes in wanted.items():
+        there = [one for one in comments if one.rows == statement and one.inner != (0, 0) and not one.whole_file]
+        edits.append(_joined(there[0], codes) if there else _new(rows, statement, codes, reason))
+    return sorted(edits, key=lambda edit: edit.span)
+
+
+def _joined(comment: _Comment, codes: set[str]) -> TextEdit:
+    """The names put into a comment that is there; one that named nothing gets its brackets."""
+    names = ", ".join([*comment.items, *sorted(codes.difference(comment.items))])
+    start, end = comment.inner
+    span = Span(comment.row, start + 1, comment.row, end + 1)
+    return TextEdit(span, names if comment.items else f"[{names}]")
+
+
+def _new(rows: list[str], statement: range, codes: set[str], reason: str) -> TextEdit:
+    comment = f"# torchlint: ignore[{', '.join(sorted(codes))}] {reason}".rstrip()
+    last = statement.stop - 1
+    row = rows[last - 1].rstrip("\r\n")
+    code = row.rstrip()
+    if len(code) + 2 + len(comment) <= _LONGEST:
+        return TextEdit(Span(last, len(code) + 1, last, len(row) + 1), f"  {comment}")
+    first = statement.start
+    row = rows[first - 1]
+    indentation = row[: len(row) - len(row.lstrip(" \t"))]
+    line_end = row[len(row.rstrip("\r\n")) :] or "\n"
+    return TextEdit(Span(first, 1, first, 1), f"{indentation}{comment}{line_end}")
 
 
 # ---------------------------------------------------------------------------------------------- what is wrong with them

@@ -252,6 +252,9 @@ def summary(report: Report, style: Style) -> str:
     parts: list[str] = []
     if fixed:
         parts.append(f"{'Would fix' if report.plan.diff else 'Fixed'} {number(len(fixed), 'finding')}.")
+    if report.silenced:
+        would = "Would suppress" if report.plan.diff else "Suppressed"
+        parts.append(f"{would} {number(report.silenced, 'finding')} by comments.")
     if findings:
         levels = [
             number(report.count(level), word)
@@ -270,7 +273,7 @@ def summary(report: Report, style: Style) -> str:
             remedies.append(f"{unsafe} {'more' if safe else 'fixable'} with `--fix --unsafe-fixes`")
         if remedies:
             parts.append(f"{', '.join(remedies)}.")
-    elif not fixed:
+    elif not fixed and not report.silenced:
         checked = sum(not record.notice for record in report.records)
         parts.append(style(f"All checks passed: {number(checked, 'file')}.", "green"))
     if report.known:
