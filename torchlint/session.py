@@ -54,7 +54,7 @@ class Task:
     add_ignore: str | None = None  # suppress what is found by comments with this reason
 
     def _asks(self, name: str) -> bool:
-        return getattr(self, name) != getattr(Task(), name)
+        return bool(getattr(self, name) != getattr(Task(), name))
 
     def refuse(self, *, stdin: bool = False) -> None:
         """Raises ConfigError for what cannot be asked at once."""
