@@ -89,7 +89,10 @@ class TestExitStatus:
         write("a.py")
         code, out, err = torchlint("a.py")
         assert (code, err) == (1, "")
-        assert out.endswith("\n\nFound 1 error in 1 file. [*] 1 fixable with `--fix`.\n")
+        assert out.endswith(
+            "\n\nFound 1 error in 1 file. [*] 1 fixable with `--fix`.\n"
+            "To learn why, run `torchlint explain toy-alarm`.\n"
+        )
         assert torchlint("a.py", "--exit-zero")[0] == 0
 
     @pytest.mark.parametrize(
@@ -155,8 +158,8 @@ class TestExitStatus:
 
         monkeypatch.setattr(run, "run", interrupted)
         write("a.py")
-        code, out, _ = torchlint("a.py")
-        assert (code, out) == (130, "")
+        code, out, err = torchlint("a.py")
+        assert (code, out, err.strip()) == (130, "", "torchlint: interrupted")
 
 
 class TestOutput:
@@ -235,7 +238,38 @@ class TestOutput:
 
     def test_an_empty_folder_is_said(self, torchlint: Command) -> None:
         Path("empty").mkdir()
-        assert torchlint("empty") == (0, "All checks passed: 0 files.\n", "torchlint: no Python files in empty\n")
+        assert torchlint("empty") == (0, "Nothing was checked: no files.\n", "torchlint: no Python files in empty\n")
+
+    def test_the_last_line_tells_what_became_of_all_files(self, torchlint: Command) -> None:
+        write(
+            "a.py", "alarm()  # torchlint: ignore[toy-alarm] on purpose\nblaze()  # torchlint: ignore[toy-blaze] so\n"
+        )
+        assert torchlint() == (0, "All checks passed: 1 file. 2 findings suppressed by comments.\n", "")
+        assert torchlint() == (
+            0,
+            "All checks passed: 1 file. 2 findings suppressed by comments.\n",
+            "",
+        )  # from the cache
+        write("a.py", "x = (\n")
+        assert torchlint()[1].endswith("\n\nFound 1 error in 1 file. 1 file could not be checked.\n"), (
+            "nothing to explain"
+        )
+        write("a.py", "x = 1\n")
+        code, out, err = torchlint("--config", "max-file-size=3")
+        assert (code, out) == (0, "Nothing was checked: no files. 1 file skipped.\n")
+        assert err == "torchlint: a.py: skipped, larger than max-file-size (3 bytes)\n"
+
+    def test_who_finds_much_is_told_how_to_begin(self, torchlint: Command) -> None:
+        write("a.py", "blaze()\n" * 12 + "alarm()\n" * 8)
+        lines = torchlint()[1].splitlines()[-3:]
+        assert lines[0].startswith("Found 8 errors, 12 warnings in 1 file.")
+        assert lines[1] == "To learn why, run `torchlint explain toy-blaze`."
+        assert "--write-baseline baseline.json" in lines[2]
+        assert torchlint("--write-baseline", "baseline.json")[0] == 0, "the advice works"
+        code, out, _ = torchlint("--baseline", "baseline.json")
+        assert (code, out) == (0, "All checks passed: 1 file. 20 known findings in the baseline.\n")
+        write("a.py", "blaze()\n" * 19)
+        assert "baseline" not in torchlint()[1]
 
     def test_lists_with_commas_and_repeated(self, torchlint: Command) -> None:
         write("a.py", "alarm()\nblaze()\ncrumb()\n")

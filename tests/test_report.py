@@ -80,8 +80,31 @@ class TestFull:
             (1, 6, 3, "'e\u0301' abc", "'e\u0301' abc", "    ^^^"),
             (1, 6, 3, "'\x1b' +abc", "'\\x1b' +abc", "        ^^^"),
             (1, 4, 1, "abc", "abc", "   ^"),
+            (1, 6, 3, "'ที่' abc", "'ที่' abc", "   ^^^"),
+            (1, 5, 3, "'\u1112\u1161\u11ab'abc", "'\u1112\u1161\u11ab'abc", "   ^^^"),
+            (1, 9, 3, "👨\u200d👩\u200d👧 + abc", "👨👩👧 + abc", "         ^^^"),
+            (1, 4, 3, "⚠\ufe0f abc", "⚠ abc", "  ^^^"),
+            (1, 4, 3, "👍🏽 abc", "👍 abc", "   ^^^"),
+            (1, 4, 3, "🇩🇪 abc", "🇩🇪 abc", "   ^^^"),
+            (1, 5, 3, "a\u200db abc", "a\\u200db abc", "         ^^^"),
         ],
-        ids=["plain", "tab", "tabs", "after wide", "wide", "combining", "escape", "behind the end"],
+        ids=[
+            "plain",
+            "tab",
+            "tabs",
+            "after wide",
+            "wide",
+            "combining",
+            "escape",
+            "behind the end",
+            "marks without a class",
+            "jamo",
+            "joined emoji",
+            "variation",
+            "skin",
+            "flag",
+            "joiner that hides",
+        ],
     )
     def test_carets_stand_under_what_they_mean(
         self, row: int, column: int, length: int, source: str, line: str, underline: str
@@ -99,9 +122,10 @@ class TestFull:
         assert not set(printed) & {"\x1b", "\x07", "\r", "\u202e"}
         assert printed.startswith("a\\x1b]0;x\\x07\\n.py:1:1: toy-alarm bad \\x1b[2J\n")
 
-    @pytest.mark.parametrize("columns", [40, 60, 80])
-    def test_keeps_to_a_narrow_terminal(self, columns: int) -> None:
-        source = "x = " + "a" * 300 + " + target + " + "b" * 300
+    @pytest.mark.parametrize("columns", [20, 30, 40, 60, 80])
+    @pytest.mark.parametrize("filler", ["a", "日", "é"])
+    def test_keeps_to_a_narrow_terminal(self, columns: int, filler: str) -> None:
+        source = "x = " + filler * 300 + " + target + " + filler * 300
         one = finding(
             1,
             source.index("target") + 1,
@@ -112,9 +136,10 @@ class TestFull:
             fix=Remedy(Safety.SAFE, "a remedy that takes more than forty columns to tell", ()),
         )
         printed = shown(one, source=source, style=Style(False, columns)).splitlines()
-        assert all(width(line) <= columns for line in printed)
+        assert all(width(line) <= columns for line in printed[1:])  # what is copied from the first stays whole
         at = next(number for number, line in enumerate(printed) if "target" in line)
-        assert printed[at + 1].index("^") == printed[at].index("target")
+        assert printed[at + 1].index("^") == width(printed[at].partition("target")[0])
+        assert printed[at].count("...") == 2
         assert printed[at + 1].count("^") == 6
 
     def test_places_in_other_files_are_named(self) -> None:
@@ -281,7 +306,7 @@ def test_the_summary_tells_what_was_mended() -> None:
 def test_the_summary_counts_no_file_that_was_left_out() -> None:
     found = report()
     found.records = [Record("a.py"), Record("b.py", notice="too large")]
-    assert text.summary(found, PLAIN) == "All checks passed: 1 file.\n"
+    assert text.summary(found, PLAIN) == "All checks passed: 1 file. 1 file skipped.\n"
 
 
 class TestExitCode:

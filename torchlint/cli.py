@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         status = torchlint.main(arguments, prog_name="torchlint", standalone_mode=False)
     except click.exceptions.Abort:
+        click.echo("torchlint: interrupted", err=True)
         status = INTERRUPTED
     except click.ClickException as error:
         error.show()

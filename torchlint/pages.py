@@ -14,6 +14,7 @@ from typing import Any
 from torchlint import builtin, proofs, registry, translations
 from torchlint.config import READERS, Config, key
 from torchlint.diagnostic import Group
+from torchlint.report.style import Style, style_for
 from torchlint.rule import HEADINGS, Rule
 from torchlint.translations import ENGLISH, Language
 
@@ -106,14 +107,31 @@ def rules(as_json: bool) -> str:
     rows = [(rule.name, _group(rule), rule.fixable or "-", _proof(rule), rule.page.summary) for rule in known]
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(4)]
     left = sum(widths) + 8
-    # Off a terminal every rule keeps to one line, for grep.
-    room = shutil.get_terminal_size().columns - left if sys.stdout.isatty() else 0
+    style = style_for(sys.stdout, "auto")
+    room = style.width - left
+    if style.width and room < 40:
+        return _narrow(known, style)
     lines: list[str] = []
     for row in (head, *rows):
         start = "  ".join(f"{cell:<{width}}" for cell, width in zip(row[:4], widths, strict=True))
-        pieces = textwrap.wrap(row[4], room) if room >= 24 else [row[4]]
+        # Off a terminal every rule keeps to one line, for grep.
+        pieces = textwrap.wrap(row[4], room) if style.width else [row[4]]
         lines.append(f"{start}  {pieces[0] if pieces else ''}".rstrip())
         lines.extend(" " * left + piece for piece in pieces[1:])
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _narrow(known: Iterable[Rule], style: Style) -> str:
+    """The list for a terminal that is too narrow for a table: a few lines a rule, the proofs left to `explain`."""
+    lines: list[str] = []
+    for rule in known:
+        facts = [_group(rule), f"fix: {rule.fixable or 'none'}"]
+        facts += ["confirmed"] if rule.name in proofs.recorded() else []
+        lines.append(style(rule.name, "bold", "cyan"))
+        for text in (rule.page.summary, f"{', '.join(facts)}"):
+            lines.extend("  " + piece for piece in textwrap.wrap(text, max(20, style.width - 2), break_on_hyphens=False))
+    lines.append("")
+    lines.extend(textwrap.wrap("`torchlint explain NAME` shows a rule's page.", max(20, style.width)))
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +65,7 @@ class Record:
     after: str = ""
     rows: dict[int, str] = field(default_factory=dict)  # the source rows that findings show
     known: Counter[Key] = field(default_factory=Counter)  # what was found and is in the baseline
+    suppressed: int = 0  # how much was found and is suppressed by comments
     notice: str = ""  # why the file was left out
     entry: Entry | None = field(default=None, compare=False)  # what the cache is to keep of it
 
@@ -93,6 +94,11 @@ class Report:
         return sum(len(record.silenced) for record in self.records)
 
     @property
+    def suppressed(self) -> int:
+        """How many findings comments suppress."""
+        return sum(record.suppressed for record in self.records)
+
+    @property
     def fixed(self) -> list[Diagnostic]:
         return [one for record in self.records for one in record.fixed]
 
@@ -117,10 +123,19 @@ class Report:
         return 1 if findings and not config.exit_zero else 0
 
 
-def run(paths: Sequence[str], plan: Plan, cache: Cache | None = None) -> Report:
-    """Checks, and mends where the plan says so, the files at `paths`; those that `cache` knows are not analysed."""
+def run(
+    paths: Sequence[str], plan: Plan, cache: Cache | None = None, told: Callable[[int], None] = lambda done: None
+) -> Report:
+    """Checks, and mends where the plan says so, the files at `paths`; those that `cache` knows are not analysed.
+
+    `told` is called with the number of files that are done, after each.
+    """
     if cache is None:
-        return Report(plan, list(_records(paths, plan)))
+        records: list[Record] = []
+        for record in _records(paths, plan):
+            records.append(record)
+            told(len(records))
+        return Report(plan, records)
     known: dict[str, Record] = {}
     worker = Worker(plan)
     for path in paths:
@@ -133,6 +148,7 @@ def run(paths: Sequence[str], plan: Plan, cache: Cache | None = None) -> Report:
             known[record.filename] = replace(record, entry=None)
             if record.entry is not None:
                 cache.put(record.filename, record.entry)
+            told(len(known))
     finally:
         cache.save()
     return Report(plan, [known[path] for path in paths], analysed=len(new))
@@ -262,6 +278,7 @@ class Worker:
         codes = self.per_file.codes(source.filename)
         sieve = _Sieve(self.plan, source)
         target = self.plan.config.target_torch
+        suppressed: dict[int, int] = {}  # how many, by id of the source
 
         def chosen(one: Source, everything: list[Diagnostic]) -> list[Diagnostic]:
             """All rules always run, so that what is remembered serves every selection."""
@@ -271,6 +288,7 @@ class Worker:
                 if d.group == builtin.FILE or (d.code in codes and applies(d.since, d.until, target))
             ]
             found = suppress.apply(one, holding, self.known, codes & self.known, codes)
+            suppressed[id(one)] = len(holding) - sum(d.group != builtin.SUPPRESSION for d in found)
             return sieve([self.per_file.loudness(d) for d in found], one)
 
         def lint(one: Source) -> list[Diagnostic]:
@@ -298,7 +316,12 @@ class Worker:
             )
         if not self.plan.mends or not any(d.fix is not None for d in found):
             return Record(
-                source.filename, tuple(found), rows=_rows(source, found), known=sieve.known[id(source)], entry=entry
+                source.filename,
+                tuple(found),
+                rows=_rows(source, found),
+                known=sieve.known[id(source)],
+                suppressed=suppressed[id(source)],
+                entry=entry,
             )
 
         from torchlint import fix
@@ -313,6 +336,7 @@ class Worker:
             after=mended.source.text,
             rows=_rows(mended.source, mended.remaining),
             known=sieve.known[id(mended.source)],
+            suppressed=suppressed[id(mended.source)],
         )
 
 

@@ -17,6 +17,7 @@ from torchlint import builtin, files, registry, report, run, selection
 from torchlint.cache import Cache
 from torchlint.config import Config, ConfigError, common_folder, key
 from torchlint.report import text
+from torchlint.report.progress import Progress
 from torchlint.report.style import Style, style_for
 from torchlint.source import Source
 
@@ -101,7 +102,8 @@ def check(paths: Sequence[str], config: Config, console: Console, task: Task = T
         console.detail(f"checks {path}")
     started = time.perf_counter()
     cache = Cache.open(config.cache_folder) if config.cache else None
-    outcome = run.run(chosen, plan, cache)
+    with Progress(sys.stderr, len(chosen), wanted=not console.quiet) as progress:
+        outcome = run.run(chosen, plan, cache, progress)
     cached = "" if outcome.analysed is None else f", {len(chosen) - outcome.analysed} of them from the cache"
     console.detail(f"{len(chosen)} files in {time.perf_counter() - started:.2f} s{cached}")
     if known is not None:
@@ -239,6 +241,8 @@ def _finish(outcome: run.Report, console: Console, *, err: bool = False) -> int:
     told = text.fixes(outcome, style) if config.show_fixes else ""
     if not console.quiet and (prose or outcome.plan.mends):
         told += text.summary(outcome, style)
+        if prose and config.output_format == "full":
+            told += text.advice(outcome, style)
     click.echo(told, nl=False, err=err, color=style.color)
     return outcome.exit_code
 

@@ -39,18 +39,28 @@ def style_for(stream: IO[str], color: str, environment: Mapping[str, str] = os.e
     return Style(wanted, shutil.get_terminal_size().columns if terminal else 0)
 
 
+_VARIATIONS = "\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # of emoji: text or picture, skin
+_JOINER = "\u200d"
+
+
 def printable(text: str, column: int = 0) -> str:
     """`text` with tabs as spaces, and escapes in place of what would move the cursor or hide itself.
 
-    `column` is where on the screen it begins, for the tabs.
+    `column` is where on the screen it begins, for the tabs. Terminals disagree about the width of emoji that are made
+    of several; these are shown as their parts.
     """
     if text.isascii() and text.isprintable():
         return text
     shown: list[str] = []
+    emoji = False
     for char in text:
+        kind = unicodedata.category(char)
+        if emoji and (char in _VARIATIONS or char == _JOINER):
+            continue
+        emoji = kind == "So"
         if char == "\t":
             piece = " " * (TAB - column % TAB)
-        elif unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        elif kind in ("Cc", "Cf", "Cs", "Zl", "Zp"):
             piece = char.encode("unicode_escape").decode()
         else:
             piece = char
@@ -64,7 +74,7 @@ def width(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(
-        0 if unicodedata.combining(char) or unicodedata.category(char) == "Me"
+        0 if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff"  # vowels in Hangul syllables
         else 2 if unicodedata.east_asian_width(char) in "WF"
         else 1
         for char in text

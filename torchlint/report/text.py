@@ -18,6 +18,7 @@ from torchlint.text import rows_of
 _COLORS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
 _MARKS = {Safety.SAFE: "[*]", Safety.UNSAFE: "[unsafe]", Safety.DISPLAY: "[by hand]"}
 _UNSEEN = 160  # how much of a source row is shown where no terminal sets the width
+_LEAST = 12  # columns that are taken even on the narrowest
 
 
 def full(report: Report, style: Style) -> str:
@@ -104,7 +105,7 @@ def _full(one: Diagnostic, rows: dict[str, dict[int, str]], style: Style) -> Ite
 def _row(row: int, text: str, marks: list[_Mark], gutter: int, bar: str, style: Style) -> Iterator[str]:
     """A source row and the underlines beneath it, cut to the terminal where it is longer."""
     number = style(f"{row:>{gutter}} |", "blue")
-    room = max(20, (style.width or _UNSEEN) - gutter - 4)
+    room = max(_LEAST, (style.width or _UNSEEN) - gutter - 4)
     places = []
     for mark in marks:
         before = printable(text[: mark.span.column - 1])
@@ -132,27 +133,40 @@ def _row(row: int, text: str, marks: list[_Mark], gutter: int, bar: str, style: 
         if line:
             yield f"{bar} {'':{start}}{style(line, color)}"
         indent = start if room - start >= 30 else 0
-        for piece in textwrap.wrap(label, max(20, room - indent)):
+        for piece in textwrap.wrap(label, max(_LEAST, room - indent)):
             yield f"{bar} {'':{indent}}{style(piece, color)}"
 
 
 def _cut(text: str, shift: int, room: int) -> str:
     """The columns from `shift` on, `room` of them, with dots where something is left out."""
-    shown: list[str] = []
-    column = 0
-    for char in text:
-        wide = width(char)
-        if column >= shift and column + wide <= shift + room:
-            shown.append(char)
-        elif column < shift < column + wide:
-            shown.append(" ")  # half of a wide character
-        column += wide
-    cut = "".join(shown)
-    if shift and width(cut[:3]) == 3:
-        cut = "..." + cut[3:]
-    if column > shift + room and width(cut[-3:]) == 3:
-        cut = cut[:-3] + "..."
+    if text.isascii():
+        cut, column = text[shift : shift + room], len(text)
+    else:
+        shown: list[str] = []
+        column = 0
+        for char in text:
+            wide = width(char)
+            if column >= shift and column + wide <= shift + room:
+                shown.append(char)
+            elif column < shift < column + wide:
+                shown.append(" ")  # half of a wide character
+            column += wide
+        cut = "".join(shown)
+    if shift:
+        cut = _dotted(cut)
+    if column > shift + room:
+        cut = _dotted(cut[::-1])[::-1]
     return cut
+
+
+def _dotted(text: str) -> str:
+    """`text` with dots in place of its first three columns, or four where a wide character stands across."""
+    taken = 0
+    for at, char in enumerate(text):
+        if taken >= 3 and width(char):
+            return "." * taken + text[at:]
+        taken += width(char)
+    return "." * taken
 
 
 def _note(text: str, gutter: int, style: Style, lead: str = "") -> Iterator[str]:
@@ -163,7 +177,7 @@ def _note(text: str, gutter: int, style: Style, lead: str = "") -> Iterator[str]
     if not style.width:
         yield f"{indent}{sign} {style(lead, 'cyan', 'bold')}{text}"
         return
-    pieces = textwrap.wrap(lead + text, max(20, style.width - gutter - 4), break_on_hyphens=False) or [""]
+    pieces = textwrap.wrap(lead + text, max(_LEAST, style.width - gutter - 4), break_on_hyphens=False) or [""]
     for number, piece in enumerate(pieces):
         if number == 0:
             yield f"{indent}{sign} {style(piece[: len(lead)], 'cyan', 'bold')}{piece[len(lead) :]}"
@@ -273,12 +287,41 @@ def summary(report: Report, style: Style) -> str:
             remedies.append(f"{unsafe} {'more' if safe else 'fixable'} with `--fix --unsafe-fixes`")
         if remedies:
             parts.append(f"{', '.join(remedies)}.")
-    elif not fixed and not report.silenced:
+    if findings or fixed or report.silenced:
+        broken = len({one.filename for one in findings if one.group == builtin.FILE})
+        parts += [style(f"{number(broken, 'file')} could not be checked.", "red")] if broken else []
+    else:
         checked = sum(not record.notice for record in report.records)
-        parts.append(style(f"All checks passed: {number(checked, 'file')}.", "green"))
+        told = f"All checks passed: {number(checked, 'file')}."
+        parts.append(style(told, "green") if checked else "Nothing was checked: no files.")
+    skipped = sum(bool(record.notice) and not record.findings for record in report.records)
+    if skipped:
+        parts.append(f"{number(skipped, 'file')} skipped.")
     if report.known:
         parts.append(f"{number(report.known, 'known finding')} in the baseline.")
+    if report.suppressed:
+        parts.append(f"{number(report.suppressed, 'finding')} suppressed by comments.")
     return " ".join(parts) + "\n"
+
+
+MANY = 20  # findings that nobody mends in one go
+
+
+def advice(report: Report, style: Style) -> str:
+    """What to do next: where to read about the rule that found most, and how to begin where there is much."""
+    counts = Counter(one.code for one in report.findings if one.code not in builtin.CODES)
+    if not counts:
+        return ""
+    code = min(counts, key=lambda name: (-counts[name], name))
+    lines = [f"To learn why, run `torchlint explain {code}`."]
+    if counts.total() >= MANY and not report.plan.config.baseline and not report.plan.mends:
+        lines.append(
+            "To adopt torchlint step by step, run `torchlint --write-baseline baseline.json`: with "
+            "`--baseline baseline.json` only new findings are told."
+        )
+    width = style.width or 0
+    wrapped = [textwrap.wrap(line, width, break_on_hyphens=False) if width else [line] for line in lines]
+    return "".join(f"{style(piece, 'dim')}\n" for pieces in wrapped for piece in pieces)
 
 
 def number(count: int, what: str) -> str:
