@@ -121,3 +121,19 @@ def test_a_short_run_has_nothing_to_say(tmp_path: Path) -> None:
     with terminal.opened(slow(tmp_path, 0, 1, 3600.0)) as one:
         assert one.finish() == 1
         assert b"of 24 files" not in one.written
+
+
+@pytest.mark.parametrize("columns", [170, 80, 40])
+def test_the_list_of_rules_keeps_to_the_terminal(columns: int) -> None:
+    command = [sys.executable, "-m", "torchlint", "rules"]
+    with terminal.opened(command, columns, 3000) as one:
+        assert one.finish() == 0
+        lines = re.sub(rb"\x1b\[[0-9;]*m", b"", one.written).decode().splitlines()
+    assert max(map(len, lines)) <= columns, "nothing is wrapped by the terminal"
+    if columns < 170:
+        at = lines.index("missing-zero-grad")
+        assert lines[at + 1].startswith("  A training loop steps its optimizer")
+        assert "  correctness, fix: sometimes, confirmed" in lines[at:]
+        assert lines[-1].endswith("rule's page.") or columns == 40
+    else:
+        assert lines[0].split() == ["RULE", "GROUP", "FIX", "PROOF"]

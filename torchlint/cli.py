@@ -233,7 +233,7 @@ def clean(given: tuple[str, ...], isolated: bool, cache_dir: str | None) -> int:
     return 0
 
 
-@torchlint.command(context_settings=_SETTINGS)
+@torchlint.command(context_settings=_SETTINGS, short_help="The list of rules.")
 @click.option("--output-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def rules(output_format: str) -> int:
     """The list of rules: name, group, fix, proof, and what each finds."""
@@ -243,7 +243,7 @@ def rules(output_format: str) -> int:
     return 0
 
 
-@torchlint.command(context_settings=_SETTINGS)
+@torchlint.command(context_settings=_SETTINGS, short_help="The page of a rule, with its proof.")
 @click.argument("names", nargs=-1, required=True, metavar="RULE...", shell_complete=completion.pages)
 @click.option("--output-format", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
 @click.option("--lang", default="en", show_default=True, metavar="CODE", help="The language: en, or ja (日本語).")
@@ -258,7 +258,7 @@ def explain(names: tuple[str, ...], output_format: str, lang: str) -> int:
     return 0
 
 
-@torchlint.command(context_settings=_SETTINGS)
+@torchlint.command(context_settings=_SETTINGS, short_help="Language server for editors.")
 @click.option("--stdio", is_flag=True, hidden=True, help="As some editors say what is so anyway.")
 def server(stdio: bool) -> int:
     """Language server on standard input and output: findings, fixes and pages in an editor.
@@ -273,7 +273,7 @@ def server(stdio: bool) -> int:
         raise click.ClickException(str(error)) from error
 
 
-@torchlint.command("completion", context_settings=_SETTINGS)
+@torchlint.command("completion", context_settings=_SETTINGS, short_help="Completion for bash, zsh and fish.")
 @click.argument("shell", type=click.Choice(completion.SHELLS))
 def show_completion(shell: str) -> int:
     """The script that completes torchlint's command line in a shell.
@@ -289,7 +289,9 @@ def show_completion(shell: str) -> int:
     return 0
 
 
-@torchlint.command(context_settings={**_SETTINGS, "allow_interspersed_args": False})
+@torchlint.command(
+    context_settings={**_SETTINGS, "allow_interspersed_args": False}, short_help="Prove findings by training."
+)
 @click.argument(
     "program",
     nargs=-1,

@@ -124,12 +124,15 @@ def rules(as_json: bool) -> str:
 def _narrow(known: Iterable[Rule], style: Style) -> str:
     """The list for a terminal that is too narrow for a table: a few lines a rule, the proofs left to `explain`."""
     lines: list[str] = []
+    room = max(20, style.width)
     for rule in known:
         facts = [_group(rule), f"fix: {rule.fixable or 'none'}"]
         facts += ["confirmed"] if rule.name in proofs.recorded() else []
         lines.append(style(rule.name, "bold", "cyan"))
         for text in (rule.page.summary, f"{', '.join(facts)}"):
-            lines.extend("  " + piece for piece in textwrap.wrap(text, max(20, style.width - 2), break_on_hyphens=False))
+            lines.extend(
+                "  " + piece for piece in textwrap.wrap(text, max(20, style.width - 2), break_on_hyphens=False)
+            )
     lines.append("")
     lines.extend(textwrap.wrap("`torchlint explain NAME` shows a rule's page.", max(20, style.width)))
     return "".join(f"{line}\n" for line in lines)
