@@ -171,7 +171,7 @@ class TestOutput:
 
     def test_json_is_all_there_is_on_standard_output(self, torchlint: Command) -> None:
         write("a.py")
-        write("b.ipynb", "{}")
+        write("b.ipynb", "version https://git-lfs.github.com/spec/v1\n")
         code, out, err = torchlint("--output-format", "json")
         assert code == 1
         assert [one["code"] for one in json.loads(out)] == ["toy-alarm"]
@@ -221,7 +221,7 @@ class TestOutput:
 
     def test_quiet_twice_says_nothing(self, torchlint: Command) -> None:
         write("a.py")
-        write("b.ipynb")
+        write("b.ipynb", "version https://git-lfs.github.com/spec/v1\n")
         assert torchlint("-qq") == (1, "", "")
 
     def test_verbose_names_files_and_settings(self, torchlint: Command) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import toys
 
-from torchlint import engine
+from torchlint import engine, syntax
 from torchlint.diagnostic import Diagnostic, Safety, Span
 from torchlint.rule import Facts, Finding
 from torchlint.source import Source
@@ -90,7 +90,7 @@ def test_newer_syntax_than_this_python_s_is_no_error(monkeypatch: pytest.MonkeyP
     def old_python(*_: object, **__: object) -> None:
         raise SyntaxError("invalid syntax")
 
-    monkeypatch.setattr(engine, "compile", old_python, raising=False)
+    monkeypatch.setattr(syntax, "compile", old_python, raising=False)
     assert analyse("x = 1\n") == []
 
 

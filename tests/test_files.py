@@ -165,10 +165,7 @@ def test_a_folder_that_cannot_be_read_is_said(tree: Path) -> None:
     assert "shut" in found.notices[0]
 
 
-def test_a_notebook_gets_a_notice(tree: Path) -> None:
-    make("a.py", "b.ipynb")
-    for paths in (["."], ["a.py", "b.ipynb"]):
-        found = files.find(paths, Config(root=tree))
-        assert found.paths == ["a.py"]
-        assert len(found.notices) == 1
-        assert "b.ipynb: skipped, notebooks are not read yet" in found.notices[0]
+def test_notebooks_are_found_and_their_checkpoints_are_not(tree: Path) -> None:
+    make("a.py", "b.ipynb", ".ipynb_checkpoints/b-checkpoint.ipynb")
+    assert find(".") == find("a.py", "b.ipynb") == ["a.py", "b.ipynb"]
+    assert find(".", extend_exclude=("*.ipynb",)) == ["a.py"]

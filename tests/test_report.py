@@ -13,7 +13,7 @@ from torchlint.config import OUTPUT_FORMATS, Config
 from torchlint.diagnostic import Diagnostic, Related, Remedy, Safety, Severity, Span, TextEdit
 from torchlint.report import FORMATS, render, text
 from torchlint.report.style import Style, printable, style_for, width
-from torchlint.run import Record
+from torchlint.run import Change, Record
 
 PLAIN = Style()
 
@@ -199,6 +199,7 @@ JSON = {
                 "content": "opt.zero_grad()\n    ",
                 "location": {"row": 2, "column": 5},
                 "end_location": {"row": 2, "column": 5},
+                "cell": None,
             }
         ],
     },
@@ -208,6 +209,7 @@ JSON = {
             "filename": "b.py",
             "location": {"row": 1, "column": 2},
             "end_location": {"row": 3, "column": 4},
+            "cell": None,
         }
     ],
     "noqa_row": 2,
@@ -260,9 +262,9 @@ def test_statistics_count_and_say_what_can_be_mended() -> None:
 
 
 def test_a_diff_can_be_applied() -> None:
-    record = Record("a.py", before="x = 1\r\ny = 2", after="x = 1\r\nz = 2\ny = 2")
+    record = Record("a.py", changes=(Change("a.py", "x = 1\r\ny = 2", "x = 1\r\nz = 2\ny = 2"),))
     found = report(diff=True)
-    found.records = [record, Record("b.py", before="same", after="same")]
+    found.records = [record, Record("b.py")]
     assert render(found, found.plan.config, PLAIN) == (
         "--- a.py\n+++ a.py\n@@ -1,2 +1,3 @@\n x = 1\r\n+z = 2\n y = 2\n\\ No newline at end of file\n"
     )

@@ -165,7 +165,7 @@ class TestFixing:
         path = write(tmp_path / "a.py", "alarm()\n")
         record = run.run([path], plan(diff=True, fix=True)).records[0]
         assert Path(path).read_text() == "alarm()\n"
-        assert (record.before, record.after) == ("alarm()\n", "calm()\n")
+        assert record.changes == (run.Change(path, "alarm()\n", "calm()\n"),)
 
     def test_a_file_that_cannot_be_written_is_a_finding(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(path: Path, data: bytes) -> None:

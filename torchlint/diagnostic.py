@@ -62,6 +62,7 @@ class TextEdit:
 
     span: Span
     content: str
+    cell: int | None = None  # of a notebook, in which `span` counts
 
 
 @dataclass(slots=True, frozen=True)
@@ -80,6 +81,7 @@ class Related:
     message: str
     filename: str
     span: Span
+    cell: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,7 +95,8 @@ class Diagnostic:
     filename: str
     span: Span
     consequence: str = ""
-    cell: int | None = None
+    cell: int | None = None  # of a notebook, from 1; rows count in it
+    file_row: int = 0  # then: the row of the file itself, where the cell's row is spelled
     related: tuple[Related, ...] = ()
     fix: Remedy | None = None
     statement_row: int = 0  # first row of the statement, where a suppression alone above it counts

@@ -7,20 +7,17 @@ in one pass. libcst is imported at the first file that needs it.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import gc
 import sys
-import threading
 import traceback
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from torchlint import builtin, imports
+from torchlint import builtin, imports, syntax
 from torchlint.diagnostic import Diagnostic, Related, Span
 from torchlint.source import Source, SourceError
 from torchlint.text import line_starts
@@ -28,8 +25,6 @@ from torchlint.text import line_starts
 if TYPE_CHECKING:
     from torchlint.diagnostic import Remedy
     from torchlint.rule import Facts, Finding, Rule
-
-T = TypeVar("T")
 
 
 def analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
@@ -39,12 +34,19 @@ def analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     at a RecursionError the whole file gets a second try, with a larger stack.
     """
     wanted = applicable(rules, source.data, partial(_neighbours, source))
-    if not _deep(source.data):
-        try:
-            return _analyse(source, wanted)
-        except RecursionError:
-            pass  # rare, and worth a second try with more room
-    return _with_large_stack(lambda: _nested(source, wanted))
+    found: list[Diagnostic] | None = None
+    if not syntax.deep(source.data):
+        with contextlib.suppress(RecursionError):  # rare, and worth a second try with more room
+            found = _analyse(source, wanted)
+    if found is None:
+        found = syntax.with_large_stack(lambda: _nested(source, wanted))
+    return sorted([*_problems(source), *found], key=lambda d: d.key) if source.problems else found
+
+
+def _problems(source: Source) -> Iterator[Diagnostic]:
+    """The findings for cells of a notebook that cannot be read; the others are checked all the same."""
+    for error in source.problems:
+        yield builtin.file_error(error.code, str(error), source.filename, error.row, error.column)
 
 
 # A file that leaves the work to others still names what they work on.
@@ -87,13 +89,13 @@ def _neighbours(source: Source) -> list[bytes]:
 def _analyse(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
     try:
         if not rules:
-            _check_syntax(source)
+            syntax.check(source)
             return []
         # Trees are many objects and no garbage: collecting while they are alive costs more than it frees.
         with _no_collection():
             return _check(source, rules)
     except SourceError as error:
-        message, row, column = _in_words(error, source)
+        message, row, column = syntax.in_words(error, source)
         return [builtin.file_error(error.code, message, source.filename, row, column)]
 
 
@@ -279,79 +281,12 @@ def crash(what: str, error: BaseException, filename: str) -> Diagnostic:
     return builtin.file_error("internal-error", " ".join(message.split()), filename)
 
 
-# --------------------------------------------------------------------------------------------- syntax and deep nesting
-
-
-def _check_syntax(source: Source) -> None:
-    """Raises SourceError when the file is broken. Python's parser is the fast one; libcst's reads newer syntax too."""
-    _ = source.text  # says what is wrong with the bytes better than the parser would
-    if not _python_accepts(source.data):
-        _ = source.tree
-
-
-def _python_accepts(data: bytes, flags: int = ast.PyCF_ONLY_AST) -> bool:
-    """Raises RecursionError or MemoryError for what is nested too deeply."""
-    try:
-        _python_parses(data, flags)
-    except (SyntaxError, ValueError) as error:
-        if isinstance(error, SyntaxError) and error.msg and error.msg.startswith("too many nested"):
-            raise RecursionError(error.msg) from error
-        return False
-    return True
-
-
-# Until 3.11 Python bounds the depth of code only when it compiles it, and libcst needs minutes for what has no bound.
-_FLAGS = ast.PyCF_ONLY_AST if sys.version_info >= (3, 11) else 0
-
-
-def _python_parses(code: bytes | str, flags: int = ast.PyCF_ONLY_AST) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes and the like are Python's to say
-        compile(code, "<source>", "exec", flags, dont_inherit=True)
-
-
-def _in_words(error: SourceError, source: Source) -> tuple[str, int, int]:
-    """Message, row and column of an error. Of broken syntax Python says better what it is, and where, than libcst."""
-    if error.code == "syntax-error":
-        try:
-            _python_parses(source.text)  # of bytes it would count columns in bytes
-        except SyntaxError as better:
-            return better.msg, max(1, better.lineno or 1), max(1, better.offset or 1)
-        except (ValueError, RecursionError, MemoryError):
-            pass  # what libcst says is all there is
-    return str(error), error.row, error.column
-
-
-_BRACKETS = b"()[]{}"
-_NOT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
-_OPERATORS = b"+-*/%@&|^~."
-_WORDS = (b" and", b" or", b"not ", b"lambda", b"elif", b"else", b"await ")
-
-
-def _deep(data: bytes) -> bool:
-    """True when the file could be nested so deeply that libcst's recursive parser would end the process.
-
-    Cheap and generous, counting what nests wherever it stands: such a file is parsed with more care, not refused.
-    """
-    if len(data) > 64 * 1024 or max(map(len, data.splitlines()), default=0) > 2000:
-        return True
-    operators = len(data) - len(data.translate(None, _OPERATORS))
-    if operators + sum(map(data.count, _WORDS)) > 4000:
-        return True
-    brackets = data.translate(None, _NOT_BRACKETS)
-    for _ in range(100):  # each pass takes the innermost pairs out
-        shorter = brackets.replace(b"()", b"").replace(b"[]", b"").replace(b"{}", b"")
-        if len(shorter) == len(brackets):
-            break
-        brackets = shorter
-    return len(brackets) > 100
-
-
 def _nested(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
+    """The same with more room, for what is nested deeply."""
     try:
-        _python_accepts(source.data, _FLAGS)
+        syntax.accepts(source.data, syntax.BOUNDED)
     except (RecursionError, MemoryError):
-        return [builtin.file_error("syntax-error", "is nested too deeply to be parsed", source.filename)]
+        return [builtin.file_error("syntax-error", syntax.TOO_DEEP, source.filename)]
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 50_000))
     try:
@@ -360,26 +295,3 @@ def _nested(source: Source, rules: Sequence[Rule]) -> list[Diagnostic]:
         return [builtin.file_error("internal-error", "is nested too deeply to be analysed", source.filename)]
     finally:
         sys.setrecursionlimit(limit)
-
-
-def _with_large_stack(work: Callable[[], T]) -> T:
-    """Runs `work` where native recursion has room: libcst's parser cannot catch the end of its stack."""
-    result: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            result.append(work())
-        except BaseException as error:  # handed on to the caller below
-            failed.append(error)
-
-    before = threading.stack_size(256 * 1024 * 1024)
-    try:
-        thread = threading.Thread(target=run)
-        thread.start()
-    finally:
-        threading.stack_size(before)
-    thread.join()
-    if failed:
-        raise failed[0]
-    return result[0]

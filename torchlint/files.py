@@ -18,7 +18,7 @@ from torchlint.config import Config, ConfigError
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-SUFFIXES = (".py", ".pyw")
+SUFFIXES = (".py", ".pyw", ".ipynb")
 
 
 class MissingPathError(Exception):
@@ -36,8 +36,8 @@ class Files:
 def find(paths: Iterable[str], config: Config) -> Files:
     """The files that `paths` (files and folders) stand for.
 
-    A folder stands for the Python files in it that are neither excluded nor ignored by Git. A named file is taken
-    whatever its suffix and whatever Git says, unless it is excluded. Each file is given once, named as the user did.
+    A folder stands for the Python files and notebooks in it that are neither excluded nor ignored by Git. A named file
+    is taken whatever its suffix and whatever Git says, unless it is excluded. Each is given once, as the user named it.
     Raises MissingPathError, and ConfigError for a pattern that cannot be read.
     """
     found = Files()
@@ -53,8 +53,6 @@ def find(paths: Iterable[str], config: Config) -> Files:
         elif os.path.isdir(path):
             for file in _walk(path, excluded, config.respect_gitignore, found.notices):
                 seen.setdefault(os.path.normpath(file))
-        elif path.endswith(".ipynb"):
-            found.notices.append(_notebook(path))
         else:
             seen.setdefault(path)
     found.paths = sorted(_once(seen))
@@ -87,10 +85,6 @@ class Shard:
         return [path for path in paths if self.holds(_relative(path, top))]
 
 
-def _notebook(path: str) -> str:
-    return f"{path}: skipped, notebooks are not read yet; convert it with `jupyter nbconvert --to script`"
-
-
 def _once(paths: Iterable[str]) -> Iterator[str]:
     """Each file once, also when it was reached by a link or named both absolutely and relatively."""
     seen: set[str] = set()
@@ -118,14 +112,11 @@ def _walk(top: str, excluded: Excluded, respect_gitignore: bool, notices: list[s
         )
         for name in sorted(files):
             path = os.path.join(folder, name)
-            if not name.endswith((*SUFFIXES, ".ipynb")) or excluded.by(path, False) is not None:
+            if not name.endswith(SUFFIXES) or excluded.by(path, False) is not None:
                 continue
             if ignored is not None and ignored.hides(path, False):
                 continue
-            if name.endswith(".ipynb"):
-                notices.append(_notebook(path))
-            else:
-                yield path
+            yield path
 
 
 class Excluded:

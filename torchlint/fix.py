@@ -36,6 +36,7 @@ class _Edit:
     start: int
     end: int
     content: str
+    written: TextEdit = field(compare=False)
 
 
 def apply(text: str, remedies: Sequence[Remedy]) -> tuple[str, list[int]]:
@@ -44,11 +45,26 @@ def apply(text: str, remedies: Sequence[Remedy]) -> tuple[str, list[int]]:
     Out: the new text, and the numbers of the remedies that are in it. One that touches what an earlier one changes is
     left out: it must be made anew for the new text. Edits that say the same are made once.
     """
+    edits, applied = _accepted(text, remedies)
+    return _put(text, edits), applied
+
+
+def edited(source: Source, remedies: Sequence[Remedy]) -> tuple[Source | None, list[int]]:
+    """The same for a source, of a notebook too, where the edits are put into its cells.
+
+    Out: the new source, None where it cannot be made, and the numbers. Raises UnicodeEncodeError.
+    """
+    edits, applied = _accepted(source.text, remedies)
+    return source.edited([edit.written for edit in edits], _put(source.text, edits)), applied
+
+
+def _accepted(text: str, remedies: Sequence[Remedy]) -> tuple[list[_Edit], list[int]]:
     starts = line_starts(text)
 
     def offsets(edit: TextEdit) -> _Edit:
         at = edit.span
-        return _Edit(starts[at.row - 1] + at.column - 1, starts[at.end_row - 1] + at.end_column - 1, edit.content)
+        start, end = starts[at.row - 1] + at.column - 1, starts[at.end_row - 1] + at.end_column - 1
+        return _Edit(start, end, edit.content, edit)
 
     accepted: set[_Edit] = set()
     applied: list[int] = []
@@ -57,9 +73,13 @@ def apply(text: str, remedies: Sequence[Remedy]) -> tuple[str, list[int]]:
         if all(e in accepted or not any(_touch(e, other) for other in accepted) for e in wanted):
             accepted.update(wanted)
             applied.append(number)
-    for edit in sorted(accepted, key=lambda e: (e.start, e.end), reverse=True):
+    return sorted(accepted, key=lambda e: (e.start, e.end), reverse=True), applied
+
+
+def _put(text: str, edits: Sequence[_Edit]) -> str:
+    for edit in edits:  # the last first
         text = text[: edit.start] + edit.content + text[edit.end :]
-    return text, applied
+    return text
 
 
 def _touch(one: _Edit, other: _Edit) -> bool:
@@ -68,7 +88,10 @@ def _touch(one: _Edit, other: _Edit) -> bool:
 
 @dataclass(slots=True)
 class Mended:
-    """What became of a file: its new source, what was mended, what was left out and why, what is still found."""
+    """What became of a file: its new source, what was mended, what was left out and why, what is still found.
+
+    The last stands at its place in the source; the others, whose rows may have moved since, where they are reported.
+    """
 
     source: Source
     applied: list[Diagnostic] = field(default_factory=list)
@@ -101,16 +124,14 @@ def mend(source: Source, lint: Callable[[Source], list[Diagnostic]], unsafe: boo
         if not batch:
             return result
         while batch:
-            text, applied = apply(result.source.text, [remedy for _, remedy in batch])
-            chosen = [batch[number][0] for number in applied]
-            trial, left, reason = _try(result, text, chosen, lint)
+            trial, chosen, left, reason = _try(result, batch, lint)
             if reason is None:
+                result.applied.extend(map(result.source.placed, chosen))
                 result.source, result.remaining = trial, left
-                result.applied.extend(chosen)
                 break
             if len(batch) == 1:
                 refused.add(_name(batch[0][0], rows))
-                result.refused.append((batch[0][0], reason))
+                result.refused.append((result.source.placed(batch[0][0]), reason))
             batch = batch[: len(batch) // 2]  # one of them is to blame
 
 
@@ -126,24 +147,27 @@ def _rows_of(text: str) -> list[str]:
 
 
 def _try(
-    result: Mended, text: str, chosen: list[Diagnostic], lint: Callable[[Source], list[Diagnostic]]
-) -> tuple[Source, list[Diagnostic], str | None]:
-    """The source with the edits in it, what is found there, and why that is not good enough."""
+    result: Mended, batch: Sequence[tuple[Diagnostic, Remedy]], lint: Callable[[Source], list[Diagnostic]]
+) -> tuple[Source, list[Diagnostic], list[Diagnostic], str | None]:
+    """The source with the edits in it, whose they are, what is found there, and why that is not good enough."""
     before = result.source
     try:
-        trial = Source(before.filename, text.encode(before.encoding))
+        trial, applied = edited(before, [remedy for _, remedy in batch])
     except UnicodeEncodeError:
-        return before, [], f"cannot be written in {before.encoding}, the encoding of the file"
+        return before, [], [], f"cannot be written in {before.encoding}, the encoding of the file"
+    if trial is None:
+        return before, [], [], "would change what is not Python in its cell"
+    chosen = [batch[number][0] for number in applied]
     try:
         _ = trial.tree
     except SourceError as error:
-        return before, [], f"would leave code that does not parse ({error})"
+        return before, [], [], f"would leave code that does not parse ({error})"
     left = lint(trial)
     mended = Counter(d.code for d in chosen)
     had = Counter(d.code for d in result.remaining)
     for code, count in Counter(d.code for d in left).items():
         if count > had[code]:
-            return before, [], f"would bring a new finding, {code}"
+            return before, [], [], f"would bring a new finding, {code}"
         if count > had[code] - mended[code]:
-            return before, [], f"would not remove the finding, or bring another {code}"
-    return trial, left, None
+            return before, [], [], f"would not remove the finding, or bring another {code}"
+    return trial, chosen, left, None

@@ -20,7 +20,7 @@ from torchlint.cache import Cache, Entry, entry_of
 from torchlint.config import Config
 from torchlint.diagnostic import Diagnostic, Safety, Severity
 from torchlint.selection import PerFile, Selection, applies
-from torchlint.source import Source, SourceError
+from torchlint.source import SkippedError, Source, SourceError
 from torchlint.text import line_starts
 
 if TYPE_CHECKING:
@@ -53,6 +53,15 @@ class Plan:
 
 
 @dataclass(slots=True, frozen=True)
+class Change:
+    """A text before and after fixes: of a file, or of a cell of a notebook."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(slots=True, frozen=True)
 class Record:
     """What became of one file."""
 
@@ -61,13 +70,19 @@ class Record:
     fixed: tuple[Diagnostic, ...] = ()  # what was found and is mended now, or would be
     silenced: tuple[Diagnostic, ...] = ()  # what a comment that was added suppresses, or would
     refused: tuple[tuple[Diagnostic, str], ...] = ()  # fixes that would have made it worse, and how
-    before: str = ""  # the text before and after, where fixes change it
-    after: str = ""
-    rows: dict[int, str] = field(default_factory=dict)  # the source rows that findings show
+    changes: tuple[Change, ...] = ()  # what fixes change
+    content: bytes = b""  # the file's bytes with these changes
+    rows: dict[int, str] = field(default_factory=dict)  # the source rows that findings show,
+    cells: dict[int, dict[int, str]] = field(default_factory=dict)  # and those of each cell of a notebook
     known: Counter[Key] = field(default_factory=Counter)  # what was found and is in the baseline
     suppressed: int = 0  # how much was found and is suppressed by comments
     notice: str = ""  # why the file was left out
+    aside: bool = False  # this is told only to who asks for details
     entry: Entry | None = field(default=None, compare=False)  # what the cache is to keep of it
+
+    def shown(self, cell: int | None) -> dict[int, str]:
+        """The source rows that findings in this cell show; None: in a file that is no notebook."""
+        return self.rows if cell is None else self.cells.get(cell, {})
 
 
 @dataclass(slots=True)
@@ -233,34 +248,50 @@ class Worker:
 
     def file(self, path: str) -> Record:
         """Checks a file, and writes it where it is mended."""
-        limit = self.plan.config.max_file_size
-        if _size(path) > limit:
-            return Record(path, notice=f"{path}: skipped, larger than max-file-size ({limit} bytes)")
-        try:
-            source = Source.read(Path(path))
-        except SourceError as error:
-            return Record(path, (builtin.file_error(error.code, str(error), path),))
+        notebook = path.endswith(".ipynb")  # of which only the code counts, not the pictures
+        if not notebook and _size(path) > self.plan.config.max_file_size:
+            return self._too_large(path)
+        source = self._read(path)
+        if isinstance(source, Record):
+            return source
+        if notebook and len(source.data) > self.plan.config.max_file_size:
+            return self._too_large(path)
         return self._written(source, self.source(source))
+
+    def _too_large(self, path: str) -> Record:
+        limit = self.plan.config.max_file_size
+        return Record(path, notice=f"{path}: skipped, larger than max-file-size ({limit} bytes)")
+
+    def _read(self, path: str, data: bytes | None = None) -> Source | Record:
+        """The source in a file, or in `data`; what becomes of the file where there is none."""
+        try:
+            return Source.read(Path(path)) if data is None else Source.of(path, data)
+        except SourceError as error:
+            return Record(path, (builtin.file_error(error.code, str(error), path, error.row, error.column),))
+        except SkippedError as error:
+            return Record(path, notice=f"{path}: skipped, {error}", aside=error.aside)
 
     def remembered(self, path: str, found: list[Diagnostic], comments: bool) -> Record:
         """The record of a file whose findings are known: its text is read only where something hangs on it."""
         if not found and not comments:
             return Record(path)
-        try:
-            source = Source.read(Path(path))
-        except SourceError as error:
-            return Record(path, (builtin.file_error(error.code, str(error), path),))
-        return self._written(source, self.source(source, found))
+        source = self._read(path)
+        return source if isinstance(source, Record) else self._written(source, self.source(source, found))
+
+    def data(self, filename: str, data: bytes) -> Record:
+        """Checks bytes as if they stood in a file of this name, and writes nothing."""
+        source = self._read(filename, data)
+        return source if isinstance(source, Record) else self.source(source)
 
     def _written(self, source: Source, record: Record) -> Record:
         path = source.filename
-        if self.plan.writes and record.after != record.before:
+        if self.plan.writes and record.changes:
             try:
-                write(Path(path), record.after.encode(source.encoding))
+                write(Path(path), record.content)
             except OSError as error:
                 message = f"cannot be written: {error.strerror or error}"
                 findings = (builtin.file_error("io-error", message, path), *record.findings)
-                return Record(path, findings, rows=record.rows)
+                return Record(path, findings, rows=record.rows, cells=record.cells)
         return record
 
     def source(self, source: Source, known: list[Diagnostic] | None = None) -> Record:
@@ -298,27 +329,23 @@ class Worker:
         if known is None:
             with imports.logged() as log:
                 known = engine.analyse(source, self.rules)
-            entry = entry_of(source.filename, source.data, known, suppress.may_hold(source.data, self.known), log)
+            entry = entry_of(source.filename, source.content, known, suppress.may_hold(source.data, self.known), log)
         found = chosen(source, known)
         if self.plan.reason is not None and found:
             from torchlint.silence import silence
 
             done = silence(source, found, lint, self.known, self.plan.reason)
-            return Record(
-                source.filename,
-                tuple(done.remaining),
-                silenced=tuple(done.silenced),
-                before=source.text if done.silenced else "",
-                after=done.source.text if done.silenced else "",
-                rows=_rows(done.source, done.remaining),
+            return replace(
+                _record(done.source, done.remaining),
+                silenced=tuple(map(source.placed, done.silenced)),
+                changes=tuple(_changes(source, done.source)) if done.silenced else (),
+                content=done.source.content,
                 known=sieve.known[id(done.source)],
                 notice=f"{source.filename}: no comments were added: {done.refused}" if done.refused else "",
             )
         if not self.plan.mends or not any(d.fix is not None for d in found):
-            return Record(
-                source.filename,
-                tuple(found),
-                rows=_rows(source, found),
+            return replace(
+                _record(source, found),
                 known=sieve.known[id(source)],
                 suppressed=suppressed[id(source)],
                 entry=entry,
@@ -327,14 +354,12 @@ class Worker:
         from torchlint import fix
 
         mended = fix.mend(source, lambda one: found if one is source else lint(one), self.plan.config.unsafe_fixes)
-        return Record(
-            source.filename,
-            tuple(mended.remaining),
+        return replace(
+            _record(mended.source, mended.remaining),
             fixed=tuple(mended.applied),
             refused=tuple(mended.refused),
-            before=source.text,
-            after=mended.source.text,
-            rows=_rows(mended.source, mended.remaining),
+            changes=tuple(_changes(source, mended.source)),
+            content=mended.source.content,
             known=sieve.known[id(mended.source)],
             suppressed=suppressed[id(mended.source)],
         )
@@ -374,6 +399,15 @@ class _Sieve:
         return [one for one, wanted in zip(found, counts, strict=True) if wanted]
 
 
+def _record(source: Source, found: list[Diagnostic]) -> Record:
+    """The record of these findings, each at the place where it is reported."""
+    placed = tuple(map(source.placed, found))
+    rows = _rows(source, found)
+    if source.program is None:
+        return Record(source.filename, placed, rows=rows)
+    return Record(source.filename, placed, cells=source.program.rows(rows))
+
+
 def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:
     """The text of the rows that a report of these findings shows, counts columns in or writes into a suggestion."""
     if not found:
@@ -388,6 +422,16 @@ def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:
     for edits in (one.fix.edits for one in found if one.fix is not None and one.fix.edits):
         wanted.update(range(min(e.span.row for e in edits), max(e.span.end_row for e in edits) + 1))
     return {row: text[starts[row - 1] : starts[row]].rstrip("\r\n") for row in sorted(wanted) if row < len(starts)}
+
+
+def _changes(before: Source, after: Source) -> Iterator[Change]:
+    if before.program is None or after.program is None:
+        if before.text != after.text:
+            yield Change(before.filename, before.text, after.text)
+        return
+    for number, (old, new) in enumerate(zip(before.program.texts, after.program.texts, strict=True), 1):
+        if old != new:
+            yield Change(f"{before.filename}:cell {number}", old or "", new or "")
 
 
 def write(path: Path, data: bytes) -> None:

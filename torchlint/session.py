@@ -19,7 +19,6 @@ from torchlint.config import Config, ConfigError, common_folder, key
 from torchlint.report import text
 from torchlint.report.progress import Progress
 from torchlint.report.style import Style, style_for
-from torchlint.source import Source
 
 if TYPE_CHECKING:
     from torchlint.baseline import Baseline
@@ -176,17 +175,15 @@ def check_stdin(data: bytes, filename: str, config: Config, console: Console, ta
         known.follow([filename])
     plan = dataclasses.replace(_plan(config, console, task), baseline=known)
     pattern = files.Excluded(config.root, config.excludes).above(filename)
-    source = Source(filename, data)
     if pattern is None:
-        record = run.Worker(plan).source(source)
+        record = run.Worker(plan).data(filename, data)
     else:
         record = run.Record(filename, notice=f"{filename}: skipped, it is excluded by `{pattern}` (see --exclude)")
     outcome = run.Report(plan, [record])
     if not plan.writes:
         return _finish(outcome, console)
     sys.stdout.flush()
-    mended = data if record.before == record.after else record.after.encode(source.encoding)
-    sys.stdout.buffer.write(mended)
+    sys.stdout.buffer.write(record.content if record.changes else data)
     sys.stdout.buffer.flush()
     return _finish(outcome, console, err=True)
 
@@ -222,7 +219,7 @@ def _finish(outcome: run.Report, console: Console, *, err: bool = False) -> int:
     config = outcome.plan.config
     for record in outcome.records:
         if record.notice:
-            console.notice(record.notice)
+            (console.detail if record.aside else console.notice)(record.notice)
     for refusal in text.refusals(outcome):
         console.notice(refusal)
     if console.quiet > 1:

@@ -45,12 +45,11 @@ def silence(
         if not any(one.code in known for one in result.remaining):
             break
         edits = suppress.ignoring(before, result.remaining, known, reason)
-        text, _ = fix.apply(before.text, [Remedy(Safety.SAFE, "", (edit,)) for edit in edits])
         try:
-            trial = Source(before.filename, text.encode(before.encoding))
+            trial, _ = fix.edited(before, [Remedy(Safety.SAFE, "", (edit,)) for edit in edits if before.takes(edit)])
         except UnicodeEncodeError:
             return Silenced(source, [], found, f"the reason cannot be written in {before.encoding}, its encoding")
-        if not _same(before.text, trial.text):
+        if trial is None or not _same(before.text, trial.text):
             return Silenced(source, [], found, "a comment would change what the code means")
         result.source, result.remaining = trial, lint(trial)
     left = Counter(one.code for one in result.remaining)

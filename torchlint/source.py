@@ -7,15 +7,18 @@ With `semantics/` the only code that imports libcst, and it does so only when a 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchlint.diagnostic import Span
+from torchlint.diagnostic import Diagnostic, Span, TextEdit
 
 if TYPE_CHECKING:
     import libcst
+
+    from torchlint.ipynb import Notebook
+    from torchlint.notebook import Program
 
 
 class SourceError(Exception):
@@ -28,9 +31,17 @@ class SourceError(Exception):
         self.column = column
 
 
+class SkippedError(Exception):
+    """The file is none of ours, and why: said to everybody, or to who asks for details."""
+
+    def __init__(self, why: str, *, aside: bool = False) -> None:
+        super().__init__(why)
+        self.aside = aside
+
+
 @dataclass(slots=True, eq=False)
 class Source:
-    """The bytes of one file and what they mean."""
+    """The Python of one file and what it means; of a notebook, the program that its cells make."""
 
     filename: str
     data: bytes
@@ -39,14 +50,70 @@ class Source:
     _encoding: str = "utf-8"
     spans: dict[int, Span] = field(default_factory=dict)  # by id(node)
     outlined: Any = None  # what `semantics.project` has found in it for its neighbours
+    program: Program | None = None  # of a notebook
+    notebook: Notebook | None = None  # the file that the program is from
 
     @classmethod
-    def read(cls, path: Path, filename: str | None = None) -> Source:
-        """Reads a file. Raises SourceError (`io-error`) naming what went wrong."""
+    def read(cls, path: Path) -> Source:
+        """Reads a file. Raises SourceError naming what went wrong, and SkippedError for what is not to be linted."""
         try:
-            return cls(filename or str(path), path.read_bytes())
+            data = path.read_bytes()
         except OSError as error:
             raise SourceError("io-error", f"cannot be read: {error.strerror or error}") from error
+        return cls.of(str(path), data)
+
+    @classmethod
+    def of(cls, filename: str, data: bytes) -> Source:
+        """What a file of this name holds. Raises SourceError and SkippedError, for notebooks only."""
+        if not filename.endswith(".ipynb"):
+            return cls(filename, data)
+        from torchlint import ipynb
+        from torchlint.notebook import join
+
+        notebook = ipynb.read(data)
+        return cls.joined(filename, join(notebook.texts), notebook)
+
+    @classmethod
+    def joined(cls, filename: str, program: Program, notebook: Notebook | None = None) -> Source:
+        """The program of a notebook's cells, which may come from an editor."""
+        source = cls(filename, program.text.encode(), _text=program.text)
+        source.program, source.notebook = program, notebook
+        return source
+
+    @property
+    def problems(self) -> tuple[SourceError, ...]:
+        """Cells of a notebook that cannot be read; the others are checked all the same."""
+        return self.program.problems if self.program is not None else ()
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the file."""
+        return self.notebook.data if self.notebook is not None else self.data
+
+    def takes(self, edit: TextEdit) -> bool:
+        """Whether an edit can be made: of a notebook, in a cell, and there in Python only."""
+        return self.program is None or self.program.edit(edit) is not None
+
+    def edited(self, edits: Sequence[TextEdit], text: str) -> Source | None:
+        """The source with edits in it, of which it is told what they make of its text.
+
+        None where one cannot be made in a cell of a notebook. Raises UnicodeEncodeError.
+        """
+        if self.program is None:
+            return Source(self.filename, text.encode(self.encoding))
+        program = self.program.edited(edits)
+        if program is None:
+            return None
+        return Source.joined(self.filename, program, self.notebook and self.notebook.edited(program.texts))
+
+    def placed(self, found: Diagnostic) -> Diagnostic:
+        """A finding as it is reported: of a notebook, in its cell."""
+        if self.program is None:
+            return found
+        placed = self.program.placed(found)
+        if self.notebook is not None and placed.cell is not None:
+            return replace(placed, file_row=self.notebook.row(placed.cell, placed.span.row))
+        return placed
 
     @property
     def tree(self) -> libcst.Module:

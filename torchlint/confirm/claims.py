@@ -73,8 +73,8 @@ def lint(contents: Mapping[str, bytes], names: Iterable[str] = (), mend: bool = 
         findings.extend(found)
         if mend and any(one.fix is not None for one in found):
             record = mender.source(Source(file, data))
-            if record.after != record.before:
-                mended[file] = record.after.encode(Source(file, data).encoding)
+            if record.changes:
+                mended[file] = record.content
     findings.sort(key=lambda one: one.key)
     return Claims(texts, rules, findings, mended, notices)
 

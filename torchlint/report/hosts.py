@@ -1,6 +1,6 @@
 """Reports that a code host shows beside the code.
 
-They know rows of files, not cells: what is in a notebook stands at its first row, and its text names the cell.
+They know rows of files, not cells: what is in a notebook stands at the row of its JSON, and its text names the cell.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torchlint.run import Report
 
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 _GITLAB = {Severity.ERROR: "critical", Severity.WARNING: "major", Severity.INFO: "info"}
-_FILE = Span(1, 1, 1, 1)  # where what is in a notebook's cell is told
 
 
 def github(report: Report, style: Style) -> str:
@@ -152,4 +151,5 @@ def _between(rows: dict[int, str], row: int, column: int, end_row: int, end_colu
 
 
 def _span(one: Diagnostic) -> Span:
-    return one.span if one.cell is None else _FILE
+    row = max(1, one.file_row)
+    return one.span if one.cell is None else Span(row, 1, row, 1)

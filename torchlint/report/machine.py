@@ -57,7 +57,9 @@ def as_json(one: Diagnostic) -> dict[str, Any]:
         **_place(one.span),
         "cell": one.cell,
         "fix": _fix(one.fix),
-        "related": [{"message": o.message, "filename": o.filename, **_place(o.span)} for o in one.related],
+        "related": [
+            {"message": o.message, "filename": o.filename, **_place(o.span), "cell": o.cell} for o in one.related
+        ],
         "noqa_row": one.statement_end_row or one.span.row,
         "url": site.page(one.code),
     }
@@ -69,7 +71,7 @@ def _fix(fix: Remedy | None) -> dict[str, Any] | None:
     return {
         "applicability": fix.safety.value,
         "message": fix.message,
-        "edits": [{"content": edit.content, **_place(edit.span)} for edit in fix.edits],
+        "edits": [{"content": edit.content, **_place(edit.span), "cell": edit.cell} for edit in fix.edits],
     }
 
 

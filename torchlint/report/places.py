@@ -48,11 +48,11 @@ def fingerprints(report: Report, root: Root) -> list[str]:
 
     Equal lines of a file are told apart by their order, so that all digests of a report differ.
     """
-    rows = {record.filename: record.rows for record in report.records}
+    records = {record.filename: record for record in report.records}
     seen: Counter[str] = Counter()
     found: list[str] = []
     for one in report.findings:
-        line = rows.get(one.filename, {}).get(one.span.row, "").strip()
+        line = records[one.filename].shown(one.cell).get(one.span.row, "").strip()
         text = "\0".join((one.code, root.path(one.filename), line))
         found.append(hashlib.sha256(f"{text}\0{seen[text]}".encode(errors="backslashreplace")).hexdigest()[:32])
         seen[text] += 1

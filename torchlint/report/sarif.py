@@ -92,6 +92,8 @@ def _result(one: Diagnostic, index: int, fingerprint: str, root: Root, rows: Map
         if line is not None and one.span.end_row == one.span.row:
             region["snippet"] = {"text": line[one.span.column - 1 : one.span.end_column - 1]}
     else:
+        if one.file_row:
+            place["physicalLocation"]["region"] = {"startLine": one.file_row}
         place["logicalLocations"] = [{"name": f"cell {one.cell}", "kind": "cell"}]
     result: dict[str, Any] = {
         "ruleId": one.code,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from torchlint import builtin
-from torchlint.diagnostic import Diagnostic, Safety, Severity, Span
+from torchlint.diagnostic import Diagnostic, Related, Safety, Severity, Span
 from torchlint.report.style import Style, printable, width
 from torchlint.run import Record, Report
 from torchlint.text import rows_of
@@ -23,8 +23,8 @@ _LEAST = 12  # columns that are taken even on the narrowest
 
 def full(report: Report, style: Style) -> str:
     """Each finding with the source around it, what follows from it, and what helps."""
-    rows = {record.filename: record.rows for record in report.records}
-    blocks = ["\n".join(_full(one, rows, style)) for one in report.findings]
+    records = {record.filename: record for record in report.records}
+    blocks = ["\n".join(_full(one, records[one.filename].shown(one.cell), style)) for one in report.findings]
     return "".join(f"{block}\n\n" for block in blocks)
 
 
@@ -39,7 +39,7 @@ def grouped(report: Report, style: Style) -> str:
     for filename, findings in groupby(report.findings, key=lambda d: d.filename):
         lines.append(f"{style(printable(filename), 'bold')}:")
         found = list(findings)
-        places = [f"{one.span.row}:{one.span.column}" for one in found]
+        places = [_at(one) for one in found]
         room = max(map(len, places))
         lines.extend(f"  {place:>{room}}  {_claim(one, style)}" for place, one in zip(places, found, strict=True))
         lines.append("")
@@ -47,10 +47,12 @@ def grouped(report: Report, style: Style) -> str:
 
 
 def _headline(one: Diagnostic, style: Style) -> str:
-    place = f"{one.span.row}:{one.span.column}:"
-    if one.cell is not None:
-        place = f"cell {one.cell}:{place}"
-    return f"{style(printable(one.filename), 'bold')}:{place} {_claim(one, style)}"
+    return f"{style(printable(one.filename), 'bold')}:{_at(one)}: {_claim(one, style)}"
+
+
+def _at(one: Diagnostic | Related) -> str:
+    cell = f"cell {one.cell}:" if one.cell is not None else ""
+    return f"{cell}{one.span.row}:{one.span.column}"
 
 
 def _claim(one: Diagnostic, style: Style) -> str:
@@ -70,13 +72,12 @@ class _Mark:
     main: bool
 
 
-def _full(one: Diagnostic, rows: dict[str, dict[int, str]], style: Style) -> Iterator[str]:
+def _full(one: Diagnostic, source: dict[int, str], style: Style) -> Iterator[str]:
     yield _headline(one, style)
-    source = rows.get(one.filename, {})
     marks = [_Mark(one.span, "", True)]
     elsewhere = []
     for other in one.related:
-        if other.filename == one.filename and other.span.row in source:
+        if (other.filename, other.cell) == (one.filename, one.cell) and other.span.row in source:
             marks.append(_Mark(other.span, other.message, False))
         else:
             elsewhere.append(other)
@@ -92,8 +93,7 @@ def _full(one: Diagnostic, rows: dict[str, dict[int, str]], style: Style) -> Ite
             yield from _row(row, source[row], list(here), gutter, bar, style)
         yield bar
     for other in elsewhere:
-        place = f"{printable(other.filename)}:{other.span.row}:{other.span.column}"
-        yield from _note(f"{place}: {other.message}", gutter, style)
+        yield from _note(f"{printable(other.filename)}:{_at(other)}: {other.message}", gutter, style)
     if one.consequence:
         yield from _note(one.consequence, gutter, style)
     if one.fix is not None:
@@ -194,15 +194,17 @@ def diff(report: Report, style: Style) -> str:
 
 
 def _diff(record: Record, style: Style) -> Iterator[str]:
-    if record.before == record.after:
-        return
-    name = printable(record.filename)
-    before, after = ([row for row in rows_of(text) if row] for text in (record.before, record.after))
-    for line in difflib.unified_diff(before, after, name, name):
-        looks = {"+": "green", "-": "red", "@": "cyan"}.get(line[0])
-        body = line.rstrip("\r\n")
-        # Line ends stay as they are in the file, so that the diff can be applied.
-        yield (style(body, looks) if looks else body) + (line[len(body) :] or "\n\\ No newline at end of file\n")
+    for change in record.changes:
+        name = printable(change.name)
+        before, after = ([row for row in rows_of(text) if row] for text in (change.before, change.after))
+        if change.name != record.filename:  # a cell, whose last row has no line end
+            for rows in (before, after):
+                rows[-1:] = [row if row.endswith("\n") else f"{row}\n" for row in rows[-1:]]
+        for line in difflib.unified_diff(before, after, name, name):
+            looks = {"+": "green", "-": "red", "@": "cyan"}.get(line[0])
+            body = line.rstrip("\r\n")
+            # Line ends stay as they are in the file, so that the diff can be applied.
+            yield (style(body, looks) if looks else body) + (line[len(body) :] or "\n\\ No newline at end of file\n")
 
 
 @dataclass(slots=True, frozen=True)
@@ -253,7 +255,7 @@ def fixes(report: Report, style: Style) -> str:
 def refusals(report: Report) -> list[str]:
     """A notice for each fix that was taken back."""
     return [
-        f"{printable(record.filename)}:{one.span.row}: the fix of {one.code} was left out: it {reason}"
+        f"{printable(record.filename)}:{_at(one)}: the fix of {one.code} was left out: it {reason}"
         for record in report.records
         for one, reason in record.refused
     ]

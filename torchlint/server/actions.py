@@ -68,7 +68,7 @@ def mend(checked: Checked, codec: PositionCodec) -> list[types.TextEdit]:
     job = checked.job
     with imports.overlaid(job.unsaved):
         record = mending(checked.worker).source(Source(job.filename, job.data))
-    return list(_changes(record.before, record.after, codec))
+    return [edit for change in record.changes for edit in _changes(change.before, change.after, codec)]
 
 
 def _changes(before: str, after: str, codec: PositionCodec) -> Iterator[types.TextEdit]:
