@@ -99,7 +99,7 @@ def _first_early(root: Root) -> AttributeSet | None:
 
     met = walk([root.entry], "raw", after)
     for event in root.of(AttributeSet):
-        if met.get(event) == {"raw"} and isinstance(event.owner, Module) and (event.registers or _registered(event)):
+        if met.get(event) == {"raw"} and event.owner is root.receiver and (event.registers or _registered(event)):
             return event
     return None
 

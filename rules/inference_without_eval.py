@@ -68,7 +68,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.effects import mode_after, related, shared_loop, training_forwards
+from torchlint.effects import governs, mode_after, related, shared_loop, training_forwards
 from torchlint.facts import (
     Backward,
     Derives,
@@ -195,6 +195,13 @@ def _never_evaluated(facts: Facts, root: Root, forward: Forward, module: Module)
         return False  # a model's own method, or a framework's: its caller sets the mode
     if start is not None and start.owner is not None and "eval" in start.owner.words:
         return False
+
+    here = set(root.events)
+    if any(
+        isinstance(e, ModeSet) and e.training is not True and e not in here and governs(e.module, module)
+        for e in facts.everything
+    ):
+        return False  # made at module level, say, or by a factory: code that runs before this has set its mode
 
     trains = any(b.frame is forward.frame for b in root.of(Backward))
 

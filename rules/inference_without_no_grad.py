@@ -83,6 +83,7 @@ from torchlint.facts import (
     Module,
     Root,
     certainly,
+    computed_from,
     walk,
 )
 from torchlint.rule import Decorate, Facts, Finding, Fix, Group, Safety, Wrap
@@ -143,8 +144,10 @@ def _over_data(root: Root, forward: Forward) -> bool:
 
 def _records(root: Root, forward: Forward) -> bool:
     """True when autograd has something to record and nothing that can come next makes use of it."""
-    if any(event.target is None or related(event.target, forward.module) for event in root.of(GradientUsed)):
-        return False  # frozen, or differentiated by hand
+    given = {one for a in [*forward.arguments, *forward.keywords.values()] for one in computed_from(a)}
+    for event in root.of(GradientUsed):
+        if event.target is None or related(event.target, forward.module) or given & {*event.target.options()}:
+            return False  # frozen, or differentiated by hand: the model, or what it was given
 
     def after(mode: str, event: Event) -> str | None:
         now = mode_after(mode, event, forward.module)

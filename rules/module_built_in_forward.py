@@ -102,8 +102,8 @@ def _made_here(module: Module, event: Forward) -> bool:
     maker = module.site.function if module.site is not None else None
     if module.evidence is not Evidence.MADE or maker is None or maker.name in ("__init__", "<lambda>"):
         return False
-    inside = any(frame.function is maker for frame in event.frame.stack())
-    return inside and not maker.words & _BY_HAND
+    within = [frame.function for frame in event.frame.stack() if frame.function is not None]
+    return maker in within and not maker.words & _BY_HAND and not any(one.remembers for one in within)
 
 
 def _stored(root: Root, module: Module) -> bool:

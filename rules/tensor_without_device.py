@@ -66,7 +66,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import Combined, Derives, Forward, FunctionInfo, Module, Site, Tensor, Value
+from torchlint.facts import ClassInfo, Combined, Derives, Forward, FunctionInfo, Module, Site, Tensor, Value
 from torchlint.rule import Facts, Finding, Fix, Group, Replace, Safety
 
 if TYPE_CHECKING:
@@ -118,8 +118,18 @@ def _runs_anywhere(maker: FunctionInfo | None) -> bool:
         return maker.places_tensors
     if owner.module is Derives.UNKNOWN and not (owner.words & {"Parameter"} or maker.places_tensors):
         return False
-    init = owner.method("__init__")
-    return init is None or maker.name not in init.words
+    return maker.name not in _used_by(owner.method("__init__"), owner)
+
+
+def _used_by(init: FunctionInfo | None, owner: ClassInfo) -> set[str]:
+    """The words of a constructor and of the methods that it names, and they in turn."""
+    words: set[str] = set()
+    todo = [init] if init is not None else []
+    while todo:
+        new = todo.pop().words - words
+        words |= new
+        todo += [method for word in sorted(new) if (method := owner.method(word)) is not None]
+    return words
 
 
 def _meeting(facts: Facts, event: Combined | Forward) -> tuple[Tensor | None, Value | None]:

@@ -108,13 +108,16 @@ def _finding(site: Site, spelling: str, effect: str) -> Finding:
 
 def _methods(value: Value) -> Iterator[Site]:
     """Where methods were named that went into a value as they are."""
-    for one in value.options():
+    seen: set[Value] = set()  # a dictionary may lie in itself
+    todo = [*value.options()]
+    while todo:
+        one = todo.pop(0)
         match one:
             case Unknown(origin="method", site=site) if site is not None:
                 yield site
-            case Mapping(entries=entries):
-                for inner in entries.values():
-                    yield from _methods(inner)
+            case Mapping(entries=entries) if one not in seen:
+                seen.add(one)
+                todo[:0] = [option for inner in entries.values() for option in inner.options()]
 
 
 def probe(trace: Trace) -> Iterator[Measurement]:

@@ -90,7 +90,10 @@ def check(facts: Facts) -> Iterator[Finding]:
         if root is None or not root.complete or own_books(cls):
             continue
         met = _met(run)
+        registered = {one.attribute for one in root.of(AttributeSet) if one.registers}
         for event in root.of(AttributeSet):
+            if event.attribute in registered:
+                continue  # what is assigned to the name of a buffer is that buffer
             use = _use(event, met)
             if use is None or event.owner is not root.receiver or not _only_there(facts, cls, root, event):
                 continue

@@ -238,7 +238,7 @@ def mode_after(mode: str, event: Event, module: Value) -> str:
     """The mode of `module` after the event: "train", "eval", "unknown", or as it was."""
     match event:
         case ModeSet(module=target, training=training):
-            if _governs(target, module):
+            if governs(target, module):
                 certain = len(target.options()) == 1
                 if training is None or not certain:
                     return "unknown"
@@ -251,7 +251,7 @@ def mode_after(mode: str, event: Event, module: Value) -> str:
     return mode
 
 
-def _governs(target: Value, module: Value) -> bool:
+def governs(target: Value, module: Value) -> bool:
     """Setting the mode of `target` sets that of `module`: the same, or a part of it."""
     return may_be_same(target, module) or module.reached_from(target.options())
 

@@ -105,6 +105,7 @@ class FunctionInfo:
     decorators: frozenset[str] = frozenset()  # every identifier in those of it
     node: Any = None
     outer: FunctionInfo | None = None  # the function it is nested in
+    remembers: bool = False  # `functools.cache`: it runs once for the same arguments
     places_tensors: bool = False  # names a device where it makes a tensor, somewhere in it
     discards: bool = False  # throws away what a tensor's `.to(...)` or its like returns, somewhere in it
     head: Site = field(default_factory=lambda: Site(None, None, None))  # its name, where a finding points
@@ -1075,6 +1076,7 @@ class Saved(Event):
     alone: bool = False  # the call is a statement of its own
     tests: tuple[frozenset[str], ...] = ()  # the words of the tests around
     left: frozenset[str] = frozenset()  # and of those of which one side has left the function by now
+    passing: bool = False  # into a buffer, or a file without a name
 
     @property
     def asked(self) -> frozenset[str]:

@@ -39,14 +39,14 @@ _ACTIONS = frozenset(
     """
     backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters optim save
     load_state_dict cuda to cpu device half float double Adam AdamW SGD RMSprop DataLoader setattr prepare
-    manual_backward detach parse_args parse_known_args dropout scaled_dot_product_attention nn torch th Sequential
+    manual_backward grad detach parse_args parse_known_args dropout scaled_dot_product_attention nn torch th Sequential
     ModuleList models seed manual_seed requires_grad require_grad require_grads requires_grads init_process_group
     """.split()
 ).union(vocabulary.LOSS_FUNCTIONS, vocabulary.LOSS_MODULES)
 # Of other files only these: following them costs more, and is worth it for what acts on models or makes them.
 _DEEDS = frozenset(
     """
-    backward step zero_grad eval train no_grad inference_mode set_grad_enabled Parameter parameters load_state_dict
+    backward step zero_grad grad eval train no_grad inference_mode set_grad_enabled Parameter parameters load_state_dict
     Adam AdamW SGD RMSprop DataLoader manual_backward Sequential ModuleList Linear Conv2d requires_grad
     """.split()
 )

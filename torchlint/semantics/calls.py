@@ -80,7 +80,7 @@ from torchlint.semantics import vocabulary as words
 from torchlint.semantics.containers import LISTS, look_into
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
 from torchlint.semantics.flow import element_of, set_attribute
-from torchlint.semantics.functions import decoration, enter, registered_before
+from torchlint.semantics.functions import decoration, dotted, enter, registered_before
 from torchlint.semantics.graphs import cut_at, cut_of, inherited_cut
 from torchlint.semantics.keeping import put_into
 from torchlint.semantics.leaves import changed, written_into
@@ -419,6 +419,25 @@ def module_device(m: Machine, module: Module) -> Device | None:
     return one if isinstance(one, Device) else None
 
 
+_BUFFERS = frozenset({"io.BytesIO", "tempfile.SpooledTemporaryFile", "tempfile.TemporaryFile"})
+
+
+def _passing(m: Machine, file: Value | None) -> bool:
+    """True for a file that ends with the program, or before."""
+    one = only(file) if file is not None else None
+    made = one.site.node if isinstance(one, Unknown) and one.site is not None else None
+    return isinstance(made, cst.Call) and dotted(m, made.func) in _BUFFERS
+
+
+def _takes_tensors(init: FunctionInfo, arguments: Arguments) -> bool:
+    """True where parameters of a module may be what its constructor was given, which can be on any device."""
+    return not init.words.isdisjoint({"Parameter", "register_buffer"}) and any(
+        isinstance(one, Tensor) and (one.device is None or one.device.kind != "cpu")
+        for given in arguments.all()
+        for one in given.options()
+    )
+
+
 def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments) -> Value:
     info = callee.info
     assert info is not None
@@ -438,7 +457,7 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
                 if matters(one):
                     link(one, made)
         init = info.method("__init__")
-        places = init is not None and init.words & {"to", "cuda", "device"}
+        places = init is not None and (init.words & {"to", "cuda", "device"} or _takes_tensors(init, arguments))
         place(m, made, Unknown(origin="device") if places else CPU)
         if init is not None and info.words & _EAGER:
             m.constructed.add(made)
@@ -456,7 +475,7 @@ def _instantiate(m: Machine, node: cst.Call, callee: Class, arguments: Arguments
                 link(one, made_instance)
     init = info.method("__init__")
     m.constructed.add(made_instance)
-    if info.file and not any(map(matters, arguments.all())):
+    if info.file and not any(map(matters, arguments.all())) and init not in m.relevant:
         pass  # data, settings, a logger: what it is made of decides nothing here
     elif init is not None:
         _run_constructor(m, node, made_instance, init, arguments)
@@ -1064,7 +1083,7 @@ def _tensor_method(
     if not receiver.certain and name in _NOT_OF_TENSORS:
         return _unknown_method(m, node, receiver, name, arguments, discarded)
     if name.endswith("_") and not name.endswith("__"):
-        combine(m, node, operands, "in-place")
+        combine(m, node, operands[:1] if name in _BY_NUMBERS else operands, "in-place")
         receiver.made = None
         receiver.graph |= graphs_of(arguments.all())
         return receiver
@@ -1097,7 +1116,7 @@ def _tensor_method(
     result.made = made_by_method(m, node, receiver, name)
     result.flat = flattened(m, node, name, receiver, arguments.positional, arguments.keywords)
     result.name = ""
-    result.certain = name not in _SEVERAL_RESULTS
+    result.certain = name not in _SEVERAL_RESULTS and not _doubtful(receiver)
     given = arguments.all()
     if any(_tensor_like(a) for a in given):
         result.fresh = None
@@ -1118,7 +1137,19 @@ def _tensor_method(
     return result
 
 
+# They take numbers only, which are on no device.
+_BY_NUMBERS = frozenset({"uniform_", "normal_", "random_", "exponential_", "geometric_", "cauchy_", "log_normal_"})
 _SAME_NUMBER = frozenset({"mean", "sum", "squeeze", "view", "reshape", "clone", "contiguous", "requires_grad_"})
+
+
+def _doubtful(tensor: Tensor) -> bool:
+    """True for what is computed of CPU tensors and something unknown, which may be a number: see `combine`."""
+    while not tensor.certain and tensor.made_by != "operation":
+        first = only(tensor.operands[0]) if tensor.operands else None
+        if not isinstance(first, Tensor):
+            return False
+        tensor = first
+    return not tensor.certain
 
 
 def _end(m: Machine, node: cst.Call, result: Tensor, receiver: Tensor, how: str) -> None:
@@ -1674,7 +1705,7 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
             states.note_asked(arguments.all())
             if name == "isinstance" and len(given) == 2 and (answer := _is_instance(*given)) is not None:
                 return Literal(value=answer)
-            if name == "hasattr" and len(given) == 2 and isinstance(one := settled(first), Tensor) and one.certain:
+            if name == "hasattr" and len(given) == 2 and _tensors(given[0]):
                 asked = only(given[1])
                 if isinstance(asked, Literal) and methods.exists("tensor", str(asked.value)):
                     return Literal(value=True)
@@ -1695,11 +1726,17 @@ def _builtin(m: Machine, node: cst.Call, name: str, arguments: Arguments) -> Val
     return result
 
 
-def _is_instance(value: Value, types: Value) -> bool | None:
-    """Whether what is certainly a tensor is an instance of `types`, where that is certain."""
+def _tensors(value: Value) -> list[Value]:
+    """What a value may be, where that is certainly a tensor; nothing otherwise."""
     # with one alternative only, a variable may yet get others from the loop it is in
     alternatives = value.options() if type(value) is not Choice or len(value.alternatives) > 1 else []
-    if not alternatives or not all(isinstance(one, Tensor) and one.certain for one in alternatives):
+    return list(alternatives) if all(isinstance(one, Tensor) and one.certain for one in alternatives) else []
+
+
+def _is_instance(value: Value, types: Value) -> bool | None:
+    """Whether what is certainly a tensor is an instance of `types`, where that is certain."""
+    alternatives = _tensors(value)
+    if not alternatives:
         return None
     listed = only(types)
     each = listed.items if isinstance(listed, Collection) and listed.kind == "tuple" and not listed.open else [types]
@@ -1906,6 +1943,8 @@ def set_requires_grad(m: Machine, node: Any, target: Value, to: Value) -> bool:
     one = only(target)
     if isinstance(one, Tensor) and flag is not None and not one.operands:
         one.leaf = flag and bool(one.factory)
+    if isinstance(one, Tensor) and flag is not False and one.cut is None:
+        one.graph |= {one}  # what is computed from it has a gradient, or may have one
     if isinstance(one, (Module, Tensor)):
         loops = [loop for loop in m.loops if loop.over is not None]
         some = bool(loops) and not m.quiet and _one_of_a_loop(one)
@@ -2129,6 +2168,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
                         alone=discarded,
                         tests=m.tests,
                         left=m.active.left,
+                        passing=_passing(m, arguments.get(1, "f")),
                     )
                 )
             return Unknown(origin="call")
@@ -2234,7 +2274,12 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             rank=t.rank if fresh is not None and isinstance(t := only(first), Tensor) else None,
             factory=t.factory if fresh is not None and isinstance(t := only(first), Tensor) else "",
             certain=last in _ONE_TENSOR
-            or (first is not None and isinstance(only(first), Tensor) and last not in _SEVERAL_RESULTS),
+            or (
+                first is not None
+                and isinstance(t := only(first), Tensor)
+                and last not in _SEVERAL_RESULTS
+                and not _doubtful(t)
+            ),
             made=made_by_function(m, node, last, arguments),
             flat=flattened(m, node, last, first, arguments.positional[1:], arguments.keywords),
         )
@@ -2488,7 +2533,7 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
     placed = given is not None and not (isinstance(only(given), Literal) and device is CPU)
     wish = only(arguments.keywords.get("requires_grad"))
     tracked = False if wish is None else bool(wish.value) if isinstance(wish, Literal) else None
-    return Tensor(
+    made = Tensor(
         site=site,
         made_by=path,
         device=device,
@@ -2499,6 +2544,9 @@ def _factory(m: Machine, node: cst.Call, path: str, arguments: Arguments) -> Val
         leaf=tracked is True,
         cut=cut_at(m, node, path, first) if form == "data" and first is not None else None,
     )
+    if tracked is not False and made.cut is None:
+        made.graph = frozenset({made})  # what is computed from it has a gradient, or may have one
+    return made
 
 
 def _nesting(value: Collection) -> int | None:

@@ -435,8 +435,10 @@ def unpack(m: Machine, value: Value, count: int, node: Any) -> list[Value]:
     if isinstance(one, Tensor) and (one.certain or one.made_by in _SPLITTING):
         return [Tensor(made_by="item", graph=graph, device=device, fresh=one.fresh) for _ in range(count)]
     parts: list[Value] = []
+    whole = (one,) if isinstance(one, Unknown) and one.origin == "call" else ()
     for place in range(count):
-        part = Unknown(origin="item", graph=graph, device=device, holds=holds, made=part_made(value, place))
+        made = part_made(value, place)
+        part = Unknown(origin="item", graph=graph, device=device, holds=holds, made=made, operands=whole)
         if holds:
             for option in options:
                 link(part, option)

@@ -89,6 +89,8 @@ def _read_decorators(m: Machine, info: FunctionInfo) -> Decoration:
             grad = known.mode or Grad.UNKNOWN
         elif path in vocabulary.SET_GRAD:
             grad = Grad.UNKNOWN
+        elif last in ("cache", "lru_cache"):
+            info.remembers = True
         elif last in ("property", "cached_property"):
             flags["property"] = True
         elif last == "staticmethod":

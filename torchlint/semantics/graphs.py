@@ -97,8 +97,13 @@ def _without_gradient(value: Value, depth: int = 0) -> bool:
 
 
 def _from_loader(value: Unknown) -> bool:
-    """True for what a loop takes out of a loader, or of something unknown that holds no parameters."""
-    return value.origin == "item" and not _behind_parameters(value)
+    """True for what a loop takes out of a loader, or of something unknown that holds no parameters.
+
+    Not for a part of what unknown code gave back: that may be the outputs of a model.
+    """
+    if value.origin != "item" or _behind_parameters(value):
+        return False
+    return not any(isinstance(one, Unknown) and one.origin == "call" for one in (*value.holders, *value.operands))
 
 
 def _behind_parameters(value: Value) -> bool:
