@@ -29,7 +29,7 @@ class Editor:
     show_syntax_errors: bool = True  # another extension may show them already
 
 
-_KEYS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
+KEYS: dict[str, tuple[str, Callable[[Any], bool], str]] = {
     "enable": ("enable", lambda value: isinstance(value, bool), "true or false"),
     "args": (
         "args",
@@ -54,10 +54,10 @@ def read(value: Any) -> tuple[Editor, list[str]]:
     for key, one in value.items():
         if one is None or key in _OF_THE_CLIENT:
             continue
-        if key not in _KEYS:
-            problems.append(f"there is no setting torchlint.{key}{nearest(key, _KEYS)}")
+        if key not in KEYS:
+            problems.append(f"there is no setting torchlint.{key}{nearest(key, KEYS)}")
             continue
-        name, fits, what = _KEYS[key]
+        name, fits, what = KEYS[key]
         if fits(one):
             found[name] = tuple(one) if isinstance(one, list) else one
         else:
