@@ -133,6 +133,11 @@ class Editor(LanguageClient):
 
     async def start(self, folder: Path, like: str = "visual-studio-code", **options: Any) -> types.InitializeResult:
         capabilities = client_capabilities(like)
+        if options.pop("pulls", False):
+            assert capabilities.text_document is not None
+            assert capabilities.workspace is not None
+            capabilities.text_document.diagnostic = types.DiagnosticClientCapabilities()
+            capabilities.workspace.diagnostics = types.DiagnosticWorkspaceClientCapabilities(refresh_support=True)
         encodings = options.pop("encodings", None)
         if encodings is not None:
             capabilities.general = types.GeneralClientCapabilities(position_encodings=encodings)
@@ -367,6 +372,33 @@ async def test_a_file_that_comes_later_is_seen(editor: Editor, folder: Path) -> 
     await editor.becomes(train, ["softmax-before-cross-entropy"])
 
 
+@session
+async def test_an_editor_that_asks_is_answered_and_not_told(tmp_path: Path) -> None:
+    """VS Code pulls: a document of its own accord, and others when it is told that they may have changed."""
+    client = Editor()
+    await client.start_io(*SERVER)
+    answer = await client.start(tmp_path, pulls=True)
+    assert answer.capabilities.diagnostic_provider is not None
+    (tmp_path / "model.py").write_text(MODEL)
+    train, model = client.open_file(tmp_path / "train.py", TRAIN), client.open_file(tmp_path / "model.py")
+
+    async def pull(known: str | None = None) -> Any:
+        params = types.DocumentDiagnosticParams(types.TextDocumentIdentifier(train), previous_result_id=known)
+        return await client.text_document_diagnostic_async(params)
+
+    assert list((await pull()).items) == []
+    client.change(model, text=SOFTMAX)
+    await client.until(lambda: client.diagnostic_refresh_count)
+    report = await pull()
+    assert [one.code for one in report.items] == ["softmax-before-cross-entropy"]
+    assert (await pull(report.result_id)).kind == "unchanged"
+    client.change(train, text=BAD)
+    assert [one.code for one in (await pull(report.result_id)).items] == ["missing-zero-grad"]
+    assert client.published == {}
+    await client.shutdown_session()
+    await client.stop()
+
+
 # -------------------------------------------------------------------------------------------------------- configuration
 
 
@@ -415,6 +447,20 @@ async def test_excludes_per_file_ignores_and_comments_hold(editor: Editor, folde
     assert [await editor.codes(uri) for uri in (excluded, ignored, silenced)] == [[], [], []]
     (found,) = await editor.shown(unused)
     assert (found.code, *(found.tags or ())) == ("unused-suppression", types.DiagnosticTag.Unnecessary)
+
+
+@session
+async def test_known_findings_are_not_told(editor: Editor, folder: Path) -> None:
+    (folder / "train.py").write_text(BAD)
+    (folder / "torchlint.toml").write_text("")
+    torchlint("--write-baseline=known.json", "train.py", cwd=folder)
+    (folder / "torchlint.toml").write_text('baseline = "known.json"\n')
+    uri = editor.open_file(folder / "train.py")
+    assert await editor.codes(uri) == []
+    known = folder / "known.json"
+    known.write_text(json.dumps({**json.loads(known.read_text()), "files": {}}))
+    editor.change(uri, text=BAD)
+    assert await editor.codes(uri) == ["missing-zero-grad"]
 
 
 @session
@@ -598,14 +644,18 @@ async def test_the_page_of_a_rule_is_a_hover_away(editor: Editor, folder: Path) 
 
 
 @session
-async def test_an_editor_that_can_do_little(tmp_path: Path) -> None:
-    """Emacs: no resolving of actions, no asking for settings; they come with the first message."""
+@pytest.mark.parametrize("editor", ["emacs", "neovim@v0.11"])
+async def test_an_editor_that_can_do_little(editor: str, tmp_path: Path) -> None:
+    """No resolving of actions, no asking for settings; and who cannot be made to pull again is told."""
     client = Editor()
     await client.start_io(*SERVER)
-    await client.start(tmp_path, "emacs", initialization_options={"args": ["--extend-select=ALL"]})
+    answer = await client.start(tmp_path, editor, initialization_options={"args": ["--extend-select=ALL"]})
+    assert answer.capabilities.diagnostic_provider is None
     uri = client.open_file(tmp_path / "a.py", BAD)
     assert "missing-zero-grad" in await client.codes(uri)
     (action,) = await client.actions(uri, place(1, 1, 1, 1), "source.fixAll")
+    if action.edit is None:
+        action = await client.code_action_resolve_async(action)
     assert "optimizer.zero_grad()" in edited(BAD, edits_of(action.edit, uri))
     await client.shutdown_session()
     assert client._server is not None
@@ -656,6 +706,18 @@ def message(method: str, number: int | None = None, **params: Any) -> bytes:
         body["id"] = number
     data = json.dumps(body).encode()
     return b"Content-Length: %d\r\n\r\n%s" % (len(data), data)
+
+
+def test_a_request_that_goes_wrong_leaves_no_traceback() -> None:
+    """A document that was never opened is changed, a command has no arguments, a message is none."""
+    changes = {"textDocument": {"uri": "file:///a.py", "version": 2}, "contentChanges": [{"text": "x"}]}
+    sent = INITIALIZE + message("textDocument/didChange", **changes)
+    sent += message("workspace/executeCommand", 2, command="torchlint.fixAll") + message("textDocument/hover", 3)
+    sent += message("shutdown", 4) + message("exit")
+    done = subprocess.run(SERVER, input=sent, capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert b'"id": 4' in done.stdout
 
 
 INITIALIZE = message("initialize", 1, capabilities={}, processId=None, rootUri=None)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torchlint import files, imports, run
@@ -50,6 +51,7 @@ class Checked:
     problem: str | None = None  # with its configuration
     crashes: tuple[str, ...] = ()
     seconds: float = 0.0
+    number: int = field(default_factory=itertools.count().__next__)  # tells it from other results
 
     def row(self, filename: str, number: int) -> str:
         """The text of a row, from 1."""
@@ -149,9 +151,13 @@ class Checks:
         """Has the configuration files read anew."""
         self._thread.submit(self.checker.settings.forget)
 
+    def pending(self, uri: str) -> bool:
+        """Whether a document is going to be checked anyway."""
+        return uri in self._waiting or self._running == uri
+
     async def fresh(self, uri: str) -> Checked | None:
         """The findings in a document as it is now; None when it is not checked."""
-        while uri in self._waiting or self._running == uri:
+        while self.pending(uri):
             if uri in self._waiting and self._waiting[uri][0]:
                 self.touch(uri)
             self._changed.clear()

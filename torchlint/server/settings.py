@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from torchlint import config, files, registry, run, selection
+from torchlint import baseline, config, files, registry, run, selection
 from torchlint.config import Config, ConfigError
 from torchlint.registry import nearest
 
@@ -96,6 +96,7 @@ class Settings:
 
     def __init__(self) -> None:
         self._workers: dict[tuple[str, Editor], run.Worker] = {}
+        self._baselines: dict[str, float] = {}  # the files of known findings that were read, and when they were written
         self._before: dict[tuple[str, Editor], run.Worker] = {}
 
     def forget(self) -> None:
@@ -106,11 +107,16 @@ class Settings:
     def worker(self, filename: str, root: str | None, editor: Editor) -> tuple[run.Worker, str | None]:
         """The worker for a file in the workspace folder `root`, and what is wrong with its configuration."""
         key = os.path.dirname(filename), editor
+        if any(_written(path) != time for path, time in self._baselines.items()):
+            self._baselines.clear()
+            self.forget()
         if key in self._workers:
             return self._workers[key], None
         problem = None
         try:
             found = _worker(_resolved(filename, root, editor))
+            if found.plan.baseline is not None:
+                self._baselines[found.plan.baseline.path] = _written(found.plan.baseline.path)
         except ConfigError as error:
             problem = str(error)
             found = self._before.get(key) or _worker(_at(Config(), root or key[0]))
@@ -138,7 +144,15 @@ def _worker(one: Config) -> run.Worker:
     """Raises ConfigError."""
     one = dataclasses.replace(one, fix=False, unsafe_fixes=False)
     files.Excluded(one.root, one.excludes)
-    return run.Worker(run.Plan(one, selection.resolve(one, registry.load())))
+    known = baseline.read(os.path.abspath(one.baseline_file)) if one.baseline else None
+    return run.Worker(run.Plan(one, selection.resolve(one, registry.load()), baseline=known))
+
+
+def _written(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
 
 
 def mending(worker: run.Worker) -> run.Worker:

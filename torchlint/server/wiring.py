@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,9 +31,12 @@ class Server(LanguageServer):
     def __init__(self) -> None:
         super().__init__(NAME, __version__, types.TextDocumentSyncKind.Incremental, max_workers=2)
         self.documents = Workspace(None)
-        self.checks = Checks(self._job, self._checked, self.publish, self._failed)
+        self.checks = Checks(self._job, self._checked, self.gone, self._failed)
         self.editor = settings.Editor()  # the settings,
         self.editors: dict[str, settings.Editor] = {}  # and those of workspace folders that have their own
+        self.pulls = False  # the editor asks for findings, instead of being told,
+        self.asked: Counter[str] = Counter()  # for those of these documents right now,
+        self.answered: dict[str, list[types.Diagnostic]] = {}  # and has got these
         self.told: set[str] = set()  # what is wrong is told once
         self.left = False  # in the way the protocol asks for
         self.status = 1
@@ -48,6 +53,9 @@ class Server(LanguageServer):
         folder = self.documents.folder_of(None)
         if folder is not None and os.path.isdir(folder):
             os.chdir(folder)  # relative paths in settings are relative to it
+        self.pulls = _pulls(self.client_capabilities)
+        if self.pulls:
+            _answering(self)
         self.configure(params.initialization_options)
 
     @property
@@ -96,11 +104,44 @@ class Server(LanguageServer):
             self.log(f"{checked.job.filename}: {crash}", types.MessageType.Error)
         count = len(checked.findings)
         self.trace(f"checked {checked.job.filename} in {checked.seconds * 1000:.0f} ms: {count} findings")
-        self.publish(checked.job.uri, messages.diagnostics(checked, self.codec, self.uri_of), checked.job.version)
+        uri, found = checked.job.uri, messages.diagnostics(checked, self.codec, self.uri_of)
+        if not self.pulls:
+            self.publish(uri, found, checked.job.version)
+        elif not self.asked[uri] and self.answered.get(uri) != found:
+            self.refresh()
 
     def publish(self, uri: str, found: Sequence[types.Diagnostic] = (), version: int | None = None) -> None:
         """Shows these findings of a document, and no others."""
         self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, found, version))
+
+    def gone(self, uri: str) -> None:
+        """Shows no findings of a document any more."""
+        if not self.pulls:
+            self.publish(uri)
+        elif self.answered.pop(uri, None):
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Has the editor ask again: what it was told is no longer so, and it cannot know."""
+        self.workspace_diagnostic_refresh(None)
+
+    async def answer(self, params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport:
+        """The findings in a document, for an editor that asks."""
+        uri = params.text_document.uri
+        self.asked[uri] += 1
+        try:
+            last = self.checks.results.get(uri)
+            waits = self.editor_of(uri).run == settings.ON_SAVE and not self.checks.pending(uri)
+            checked = last if last is not None and waits else await self.checked(uri)
+        finally:
+            self.asked[uri] -= 1
+        if checked is None:
+            return types.RelatedFullDocumentDiagnosticReport([])
+        name = str(checked.number)
+        self.answered[uri] = found = messages.diagnostics(checked, self.codec, self.uri_of)
+        if params.previous_result_id == name:
+            return types.RelatedUnchangedDocumentDiagnosticReport(name)
+        return types.RelatedFullDocumentDiagnosticReport(found, result_id=name)
 
     def _failed(self, error: BaseException) -> None:
         self.log(f"torchlint failed: {type(error).__name__}: {error}; please report it", types.MessageType.Error)
@@ -177,7 +218,7 @@ class Server(LanguageServer):
         known = self.checks.results.get(uri)
         if document is None:
             return None
-        if known is None or known.job.version != document.version:
+        if (known is None or known.job.version != document.version) and not self.checks.pending(uri):
             self.checks.touch(uri)
         return await self.checks.fresh(uri)
 
@@ -242,7 +283,9 @@ def _server() -> Server:
     def closed(params: types.DidCloseTextDocumentParams) -> None:
         uri = params.text_document.uri
         server.checks.drop(uri)
-        server.publish(uri)
+        server.answered.pop(uri, None)
+        if not server.pulls:
+            server.publish(uri)
         path = places.path_of(uri)
         if path is not None:
             server.touch_neighbours(path)  # what is saved counts again
@@ -320,6 +363,23 @@ def _server() -> Server:
     return server
 
 
+def _answering(server: Server) -> None:
+    """Offers to be asked for findings."""
+    options = types.DiagnosticOptions(inter_file_dependencies=True, workspace_diagnostics=False, identifier=NAME)
+
+    @server.feature(types.TEXT_DOCUMENT_DIAGNOSTIC, options)
+    async def asked(params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport:
+        return await server.answer(params)
+
+
+def _pulls(client: types.ClientCapabilities) -> bool:
+    """Whether the editor asks for findings, and can be made to ask again: they also change without a keystroke."""
+    document, workspace = client.text_document, client.workspace
+    again = workspace.diagnostics if workspace is not None else None
+    asks = document is not None and document.diagnostic is not None
+    return asks and again is not None and bool(again.refresh_support)
+
+
 def _resolves(client: types.ClientCapabilities) -> bool:
     """Whether the editor asks for the edit of an action when the user chooses it."""
     document = client.text_document
@@ -360,6 +420,17 @@ async def _watch(process: int) -> None:
             pass  # it lives, and is another user's
 
 
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Says of what went wrong what it is, without a traceback: this goes where users look."""
+    message = record.getMessage().partition("\n")[0]  # pygls has tracebacks in its messages too
+    if record.exc_info and record.exc_info[1] is not None:
+        error = record.exc_info[1]
+        message += f" ({type(error).__name__}: {error})"
+    record.msg, record.args = message, None
+    record.exc_info = record.exc_text = None
+    return True
+
+
 def serve() -> int:
     """Serves until the editor leaves; returns the exit status: 1 when it left without a word."""
     out = sys.stdout.buffer
@@ -369,6 +440,8 @@ def serve() -> int:
             "torchlint server is started by an editor and talks to it on standard input; docs/editors.md says how",
             file=sys.stderr,
         )
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.ERROR)
+    logging.getLogger().handlers[0].addFilter(_in_one_line)
     server = _server()
     server.start_io(sys.stdin.buffer, out)
     return server.status
