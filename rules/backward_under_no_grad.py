@@ -91,9 +91,13 @@ def check(facts: Facts) -> Iterator[Finding]:
                 event.site,
                 f"`{name}` has no graph for `backward()`: it was computed where gradients are switched off",
                 "torch refuses the backward pass with RuntimeError: nothing is trained.",
-                related=(("gradients are switched off here", cut.switched),),
+                related=((_where(cut), cut.switched),),
                 fix=_fix(facts, cut),
             )
+
+
+def _where(cut: Cut) -> str:
+    return "the framework runs this hook without gradients" if cut.by == "hook" else "gradients are switched off here"
 
 
 def _fix(facts: Facts, cut: Cut) -> Fix | None:

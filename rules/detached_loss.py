@@ -83,11 +83,12 @@ def check(facts: Facts) -> Iterator[Finding]:
     for root, backward, cut in lost_graphs(facts.roots):
         if cut.how == "no_grad" or cut.how in NON_DIFFERENTIABLE or not _meant(root, backward):
             continue
+        passing = "the trainer's backward pass" if backward.by_trainer else f"`{facts.text(backward.site)}`"
         yield Finding(
             cut.site,
-            f"`{facts.text(cut.site)}` cuts the loss from its graph before `{facts.text(backward.site)}`",
+            f"`{facts.text(cut.site)}` cuts the loss from its graph before {passing}",
             "No gradient gets to the model: the backward pass raises, or ends at the loss itself.",
-            related=(("the backward pass of it", backward.site),),
+            related=(("the backward pass of it" if not backward.by_trainer else "what it returns", backward.site),),
             fix=_fix(facts, cut, backward),
         )
 

@@ -76,7 +76,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.effects import mode_after, shared_loop, training_forwards
+from torchlint.effects import mode_after, part_of, shared_loop, training_forwards
 from torchlint.facts import Event, Forward, Grad, Loop, ModeSet, Module, Root, certainly, same, walk
 from torchlint.mends import train_first
 from torchlint.rule import Facts, Finding, Fix, Group, Safety
@@ -135,17 +135,17 @@ def _stays_off(root: Root, off: ModeSet, forward: Forward, loop: Loop) -> bool:
             and same(event.module, off.module)
         ):
             return "off elsewhere"
-        return mode_after(mode, event, off.module)
+        return mode_after(mode, event, forward.module)
 
     if walk(off.next, "eval", after, lambda event: event.inside(loop)).get(forward) != {"eval"}:
         return False
-    met = walk([root.entry], "train", lambda mode, event: mode_after(mode, event, off.module))
+    met = walk([root.entry], "train", lambda mode, event: mode_after(mode, event, forward.module))
     if "train" not in met.get(forward, ()):
         return False  # a model that is trained in evaluation mode throughout is meant so
     return off.frame is not forward.frame or any(
         "eval" in met.get(other, ()) and (other.grad is Grad.OFF or other.frame is not forward.frame)
         for other in root.of(Forward)
-        if other is not forward and other.inside(loop) and same(other.module, off.module)
+        if other is not forward and other.inside(loop) and part_of(other.module, off.module)
     )
 
 

@@ -118,10 +118,11 @@ def covers(whole: Value, held: list[Value] | None) -> bool:
     parts = [whole] if certainly(whole, Module) else holdings(whole) if certainly(whole, Optimizer) else None
     if not held or not parts or len(whole.options()) != 1:
         return False
-    return all(any(_part_of(one, part) for part in parts) for one in held)
+    return all(any(part_of(one, part) for part in parts) for one in held)
 
 
-def _part_of(one: Value, whole: Value) -> bool:
+def part_of(one: Value, whole: Value) -> bool:
+    """True when one is certainly the other, or a part of it."""
     return same(one, whole) or (len(whole.options()) == 1 and one.reached_from([whole]))
 
 
@@ -261,10 +262,10 @@ def _anonymous_part(one: Value, module: Value) -> bool:
 
 
 def training_forwards(root: Root, module: Value) -> Iterator[Forward]:
-    """Calls of `module` that are repeated together with a backward pass which reaches it."""
+    """Calls of `module`, or of a part of it, that are repeated together with a backward pass which reaches it."""
     passes = [(b, b.roots) for b in root.of(Backward) if b.roots]
     for forward in root.of(Forward):
-        if not same(forward.module, module) or forward.grad is Grad.OFF or not forward.loops:
+        if not part_of(forward.module, module) or forward.grad is Grad.OFF or not forward.loops:
             continue
         if any(forward.module.options()[0] in reached and set(forward.loops) & set(b.loops) for b, reached in passes):
             yield forward

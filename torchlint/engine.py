@@ -51,6 +51,8 @@ def _problems(source: Source) -> Iterator[Diagnostic]:
 
 # A file that leaves the work to others still names what they work on.
 _SUBJECTS = (b"torch", b"model", b"loss", b"optim", b"train")
+# What a trainer does around a `training_step`, without a word of it in the file.
+_BY_TRAINER = frozenset({"backward", "zero_grad"})
 
 
 def applicable(rules: Iterable[Rule], data: bytes, neighbours: Callable[[], list[bytes]] = list) -> list[Rule]:
@@ -69,7 +71,8 @@ def applicable(rules: Iterable[Rule], data: bytes, neighbours: Callable[[], list
 @lru_cache(maxsize=512)
 def _held(words: frozenset[str], data: bytes) -> frozenset[str]:
     """Which of `words` are in a file. Each costs a pass over the bytes, and neighbours ask for the same files."""
-    return frozenset(word for word in words if word.encode() in data)
+    held = frozenset(word for word in words if word.encode() in data)
+    return held | (words & _BY_TRAINER) if b"training_step" in data else held
 
 
 def forget() -> None:

@@ -66,7 +66,7 @@ class Cut:
     graph: frozenset[Value]  # what a backward pass would have reached
     of: Value  # the value that still had it
     switched: Site | None = None  # for "no_grad": where gradients were switched off
-    by: str = ""  # and by what: "with", "decorator" or "statement"
+    by: str = ""  # and by what: "with", "decorator", "statement", or "hook" by the framework around it
     inner: Site | None = None  # the expression that still had it, where one stands there
 
 
@@ -718,6 +718,7 @@ class Backward(Event):
     roots: frozenset[Value] | None = None
     autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
     error_expected: bool = False  # in `with pytest.raises(...)` and its like
+    by_trainer: bool = False  # a framework runs it, on what the function at `site` returns
 
     @property
     def scaler(self) -> Value | None:
@@ -787,6 +788,7 @@ class OptimizerStep(Event):
     scaler: Value | None = None  # that GradScaler, where it is certainly one
     spelling: str = ""  # how the optimizer is written here; empty when it is no plain name or attribute
     receiver: Site | None = None  # the expression it is called on
+    by_trainer: bool = False  # a framework steps, after the function at `site`
 
 
 @dataclass(slots=True, eq=False)

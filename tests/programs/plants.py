@@ -123,7 +123,7 @@ PLANTS = (
     Plant(
         LIGHTNING, "missing-zero-grad",
         old="        opt_critic.zero_grad()\n", new="",
-        line="self.manual_backward(genuine + forged)", number=(2, 2), linted=False,
+        line="self.manual_backward(genuine + forged)", number=(2, 2),
     ),
     Plant(
         ACCELERATE, "missing-zero-grad",

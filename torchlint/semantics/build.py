@@ -27,7 +27,7 @@ from torchlint.facts import (
     Value,
 )
 from torchlint.imports import absolute
-from torchlint.semantics import frameworks, project, vocabulary
+from torchlint.semantics import frameworks, hooks, project, vocabulary
 from torchlint.semantics.functions import bind_unknown, decoration, run, self_of
 from torchlint.semantics.machine import Activation, Machine
 from torchlint.semantics.names import resolve_bases
@@ -312,6 +312,10 @@ def _functions(m: Machine, facts: FileFacts) -> None:
     """Follows the functions that the module body did not reach: first those that no other function names."""
     m.heap = dict(m.heap)
     base = m.heap
+    for cls in m.outline.classes.values():
+        cycle = hooks.follow_cycle(m, cls, dict(base))
+        if cycle is not None:
+            facts.roots.append(cycle)
     infos = [i for i in _worth_following(m) if i not in m.entered]
     named: dict[str, int] = {}
     for info in m.outline.functions.values():
@@ -336,6 +340,9 @@ def follow(m: Machine, info: FunctionInfo, heap: dict[Any, Value]) -> Root:
     m.root, m.tail, m.loops, m.runs, m.heap = root, [entry], (), [], heap
     look = decoration(m, info)
     m.grad = Grad.UNKNOWN if look.opaque else Grad.DEFAULT
+    off = m.off
+    if not look.opaque and hooks.without_gradients(info):
+        m.grad, m.off = Grad.OFF, (info.head, "hook")
     activation = Activation(frame=frame, info=info, outer=m.module, owner=info.owner)
     m.active = m.module
     m.statement = m.suite = None
@@ -348,7 +355,7 @@ def follow(m: Machine, info: FunctionInfo, heap: dict[Any, Value]) -> Root:
             construct(m, receiver)
 
     root.returned = run(m, activation, prepare, look)
-    m.active = m.module
+    m.active, m.off = m.module, off
     return root
 
 

@@ -75,7 +75,7 @@ from torchlint.facts import (
     ZeroGrad,
     only,
 )
-from torchlint.semantics import devices, loaders, states
+from torchlint.semantics import devices, frameworks, hooks, loaders, states
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.containers import LISTS, look_into
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
@@ -653,6 +653,9 @@ def _object_method(
             return enter(m, bound, arguments.positional, arguments.keywords, node, arguments.starred)
         if isinstance(receiver, Instance) and cls.module is Derives.UNKNOWN and name in _TYPING_METHODS:
             receiver = promote(m, receiver, Module(name=receiver.name, cls=cls, evidence=Evidence.USE, fresh=False))  # type: ignore[assignment]
+        given = hooks.provides(m, receiver, name)
+        if given is not None:
+            return given
     if name == "__init__" and arguments.positional:
         m.emit(SuperInit(*m.at(node), owner=arguments.positional[0]))
         return m.api("builtins.None")
@@ -1567,6 +1570,9 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return loader
     if path in words.IDENTITY_CALLS:
         return _prepared(m, arguments)
+    runner = frameworks.engine(path)
+    if runner is not None and runner.body:
+        hooks.follow_body(m, node, arguments.get(0, runner.body))
     if last in ("optimizer_step",) and any(isinstance(only(a), Optimizer) for a in arguments.positional):
         text = plain_spelling(arguments.nodes[0])
         m.emit(OptimizerStep(*m.at(node), optimizer=arguments.positional[0], scaled=True, spelling=text))

@@ -23,6 +23,30 @@ class Hook:
 
 
 @dataclass(slots=True, frozen=True)
+class Cycle:
+    """The order in which a framework calls methods of a class, as one training loop.
+
+    After `step`, the method that trains on a batch, it does `does` with the loss that is returned, unless the attribute
+    `manual` is set, or one of `overrides` is there in place of its own.
+    """
+
+    step: str
+    batch: tuple[str, ...]
+    first: tuple[str, ...] = ()
+    epoch_first: tuple[str, ...] = ()
+    epoch_last: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+    does: Duty = Duty.NONE
+    manual: str = ""
+    overrides: frozenset[str] = frozenset()
+    optimizers: str = ""  # the method that makes the optimizers
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.first, *self.epoch_first, *self.batch, *self.epoch_last, *self.last, self.optimizers)
+
+
+@dataclass(slots=True, frozen=True)
 class Engine:
     """A class that runs training, or a part of it, on the user's behalf; `does` is true of all its loops."""
 
@@ -31,6 +55,7 @@ class Engine:
     prepares: frozenset[str] = frozenset()  # methods that give back what they are given, ready to be used
     body: str = ""  # the argument that takes a function which is the body of its loop; the first one
     hooks: tuple[Hook, ...] = ()  # of classes that derive from it
+    cycle: Cycle | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,8 +71,7 @@ class Framework:
     modules: frozenset[str] = frozenset()  # classes that derive from torch.nn.Module, by their last names
     engines: Mapping[str, Engine] = field(default_factory=dict)
     hooks: tuple[Hook, ...] = ()  # of the classes in `modules`
-    manual: str = ""  # the attribute of those that switches to manual optimization when it is false
-    manually: Duty = Duty.NONE  # and what that leaves to the hooks
+    cycle: Cycle | None = None
     methods: Mapping[str, Duty] = field(default_factory=dict)  # of the classes in `modules`
     marks: Mapping[str, Duty] = field(default_factory=dict)
 
@@ -146,15 +170,33 @@ LIGHTNING = Framework(
     inner="pytorch",
     modules=_words("LightningModule"),
     hooks=_LIGHTNING_HOOKS,
-    # docs, "Manual Optimization": the user calls zero_grad, manual_backward, step, the schedulers' step and clipping,
-    # and accumulates; precision and devices stay with the trainer.
-    manual="automatic_optimization",
-    manually=_OPTIMIZATION | Duty.SCHEDULER_STEP | Duty.ACCUMULATION | Duty.CLIPPING,
+    # loops/optimization/automatic.py (`Closure.closure`: step, zero_grad, backward). With manual optimization (see the
+    # page of that name) the user clears, runs manual_backward, steps, clips and accumulates.
+    cycle=Cycle(
+        step="training_step",
+        batch=("on_train_batch_start", "training_step", "on_train_batch_end"),
+        first=("on_fit_start", "on_train_start"),
+        epoch_first=("on_train_epoch_start",),
+        epoch_last=("on_train_epoch_end",),
+        last=("on_train_end",),
+        does=_OPTIMIZATION,
+        manual="automatic_optimization",
+        overrides=_words(
+            """
+            optimizer_step optimizer_zero_grad backward on_before_zero_grad on_before_backward on_after_backward
+            on_before_optimizer_step training_step_end
+            """
+        ),
+        optimizers="configure_optimizers",
+    ),
     methods={
         "manual_backward": Duty.BACKWARD,
         "clip_gradients": Duty.CLIPPING,
-        "freeze": Duty.MODE,
-        "unfreeze": Duty.MODE,
+        "optimizers": Duty.STEP,  # these two hand out what `configure_optimizers` returned
+        "lr_schedulers": Duty.SCHEDULER_STEP,
+        **dict.fromkeys(
+            ("log", "log_dict", "print", "toggle_optimizer", "untoggle_optimizer", "save_hyperparameters"), Duty.NONE
+        ),
     },
     engines={
         "Trainer": Engine(does=_ALL),
@@ -315,6 +357,7 @@ SPEECHBRAIN = Framework(
             methods={
                 "optimizers_step": Duty.STEP | Duty.ZERO_GRAD | Duty.CLIPPING | Duty.SCALING,
                 "fit_batch": _OPTIMIZATION,
+                **dict.fromkeys(("check_gradients", "check_loss_isfinite", "update_average"), Duty.NONE),
             },
             hooks=(
                 Hook(_words("fit_batch"), training=True, batch=True, does=_BRAIN),
@@ -324,6 +367,7 @@ SPEECHBRAIN = Framework(
                 Hook(_words("compute_forward compute_objectives"), batch=True, does=_ALL),
                 Hook(_words("on_stage_start on_stage_end"), does=_ALL),
             ),
+            cycle=Cycle(step="fit_batch", batch=("fit_batch",)),
         ),
     },
 )
@@ -340,6 +384,7 @@ MMENGINE = Framework(
         Hook(_words("train_step"), training=True, batch=True, does=_ALL & ~_OPTIMIZATION),
         Hook(_words("val_step test_step"), training=False, grad=Grad.OFF, batch=True, does=_ALL),
     ),
+    cycle=Cycle(step="train_step", batch=("train_step",)),
     engines={
         "Runner": Engine(does=_ALL),
         **dict.fromkeys(
@@ -386,6 +431,7 @@ CATALYST = Framework(
         "Runner": Engine(
             does=_EVALUATION | _MOVES | Duty.SET_EPOCH,
             hooks=(Hook(_words("handle_batch"), batch=True, does=_EVALUATION | _MOVES | Duty.SET_EPOCH),),
+            cycle=Cycle(step="handle_batch", batch=("handle_batch",)),
         ),
         "SupervisedRunner": Engine(does=_ALL, hooks=(Hook(_words("handle_batch"), batch=True, does=_ALL),)),
     },
@@ -484,6 +530,37 @@ def engine(path: str) -> Engine | None:
     return one.engines.get(path.rpartition(".")[2]) if one is not None else None
 
 
+def _class(base: str) -> Framework | Engine | None:
+    """What is known of a class by its canonical name."""
+    one = of(base)
+    last = base.rpartition(".")[2]
+    return None if one is None else one.engines.get(last, one if last in one.modules else None)
+
+
+def cycle(base: str) -> Cycle | None:
+    """The loop that runs methods of classes which derive from `base`."""
+    found = _class(base)
+    return found.cycle if found is not None else None
+
+
+# What the methods that classes inherit from their framework are called.
+INHERITED = frozenset(
+    name
+    for one in FRAMEWORKS
+    for methods in (one.methods, *(engine.methods for engine in one.engines.values() if engine.cycle is not None))
+    for name in methods
+)
+
+
+def inherited(bases: Iterable[str], method: str) -> Duty | None:
+    """What a method does that a class with these canonical bases inherits; None when that is not known."""
+    for base in bases:
+        found = _class(base)
+        if found is not None and method in found.methods:
+            return found.methods[method]
+    return None
+
+
 def relieved(words: Iterable[str], duty: Duty) -> bool:
     """True when something that is named among `words` may take over a part of `duty` by itself."""
     return any(_MARKS.get(word, Duty.NONE) & duty for word in words)
@@ -492,12 +569,8 @@ def relieved(words: Iterable[str], duty: Duty) -> bool:
 def hook(bases: Iterable[str], method: str) -> Hook | None:
     """What is in force in a method of a class with these canonical bases, where a framework calls it."""
     for base in bases:
-        one = of(base)
-        if one is None:
-            continue
-        last = base.rpartition(".")[2]
-        found = one.engines[last].hooks if last in one.engines else one.hooks if last in one.modules else ()
-        for each in found:
+        found = _class(base)
+        for each in found.hooks if found is not None else ():
             if method in each.names:
                 return each
     return None
