@@ -524,6 +524,22 @@ def test_losses_can_be_scripted_while_they_are_traced() -> None:
     assert made[0](scores, target) == nn.functional.cross_entropy(scores, target)
 
 
+def _half(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
+
+
+class Halved:
+    def __init__(self) -> None:
+        self.value = _half(torch.tensor(1.0))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_classes_can_be_scripted_while_they_are_traced() -> None:
+    made: list[Any] = []
+    traced(lambda: made.append(torch.jit.script(Halved)))
+    assert made[0]().value == 0.5
+
+
 @pytest.mark.parametrize(("start", "expected"), [(0, 2), (1, 1)])
 def test_samples_that_lie_behind_each_other_in_one_vector_are_counted(start: int, expected: int) -> None:
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Flatten(start), nn.Linear(9 if start else 18, 3))

@@ -1078,11 +1078,16 @@ class Recorder:
         return result
 
     def _script(self, original: Any, *args: Any, **kwargs: Any) -> Any:
-        """TorchScript reads the source of what it finds: it must find torch's own functions."""
+        """TorchScript reads the source of what it finds: it must find torch's own functions.
+
+        Names that a class uses are looked up in the frame that many calls further up: two of them are the trace's.
+        """
+        kwargs["_frames_up"] = kwargs.get("_frames_up", 0) + 2
         with contextlib.ExitStack() as redo:
-            for name, hook in [(name, getattr(functional, name)) for name in (*FUNCTIONS, *SOFTMAXES, "linear")]:
-                setattr(functional, name, inspect.unwrap(hook))
-                redo.callback(setattr, functional, name, hook)
+            hooked = [(torch, "tensor"), *((functional, name) for name in (*FUNCTIONS, *SOFTMAXES, "linear"))]
+            for owner, name, hook in [(owner, name, getattr(owner, name)) for owner, name in hooked]:
+                setattr(owner, name, inspect.unwrap(hook))
+                redo.callback(setattr, owner, name, hook)
             return original(*args, **kwargs)
 
     # ----------------------------------------------------------------------------------------------------- optimizers
