@@ -129,12 +129,9 @@ def _narrow(known: Iterable[Rule], style: Style) -> str:
         facts = [_group(rule), f"fix: {rule.fixable or 'none'}"]
         facts += ["confirmed"] if rule.name in proofs.recorded() else []
         lines.append(style(rule.name, "bold", "cyan"))
-        for text in (rule.page.summary, f"{', '.join(facts)}"):
-            lines.extend(
-                "  " + piece for piece in textwrap.wrap(text, max(20, style.width - 2), break_on_hyphens=False)
-            )
-    lines.append("")
-    lines.extend(textwrap.wrap("`torchlint explain NAME` shows a rule's page.", max(20, style.width)))
+        for text in (rule.page.summary, ", ".join(facts)):
+            lines.extend("  " + piece for piece in textwrap.wrap(text, room - 2, break_on_hyphens=False))
+    lines += ["", *textwrap.wrap("`torchlint explain NAME` shows a rule's page.", room)]
     return "".join(f"{line}\n" for line in lines)
 
 
