@@ -19,14 +19,19 @@ import pytest
 import xmlschema
 from findings import finding, report
 
-from torchlint import builtin, registry, site
+from torchlint import builtin, fix, registry, site
+from torchlint.config import Config
 from torchlint.diagnostic import Diagnostic, Related, Remedy, Safety, Severity, Span, TextEdit
 from torchlint.report import FORMATS
 from torchlint.report.places import Root, fingerprints
 from torchlint.report.style import Style
-from torchlint.run import Report
+from torchlint.run import Plan, Report, Worker
+from torchlint.selection import Selection
+from torchlint.source import Source
+from torchlint.text import line_starts
 
 SCHEMAS = Path(__file__).parent / "schemas"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SOURCE = "import torch\nfor x in y:\n    'é日本🙂'; opt.step()\n    opt.step()\n    opt.step()\n"
 WRAP = Remedy(
     Safety.UNSAFE,
@@ -376,3 +381,39 @@ def test_rdjson_suggests_a_whole_fix() -> None:
         "range": {"start": {"line": 3, "column": 5}, "end": {"line": 6, "column": 1}},
         "text": "with a:\n        'é日本🙂'; opt.step()\n        opt.step()\n",
     }
+
+
+# ------------------------------------------------------------------------------------------------------ fixes as told
+
+
+def _offset(starts: list[int], row: int, column: int) -> int:
+    return starts[row - 1] + column - 1
+
+
+@pytest.mark.parametrize("name", sorted(one.name for one in FIXTURES.iterdir() if (one / "bad.py").is_file()))
+def test_fixes_do_what_torchlint_does(name: str) -> None:
+    """What a reader of SARIF and of rdjson makes of a fix is what `--fix` makes of it, wide characters and all."""
+    text = (FIXTURES / name / "bad.py").read_text(encoding="utf-8").replace("loss", "lóss日")
+    source = Source("bad.py", text.encode())
+    record = Worker(Plan(Config(), Selection(frozenset(registry.by_name())))).source(source)
+    found = Report(Plan(Config(), Selection(frozenset())), [record])
+    results = json.loads(written("sarif", found))["runs"][0]["results"]
+    diagnostics = json.loads(written("rdjson", found))["diagnostics"]
+    raw = text.encode()
+    starts, raw_starts = line_starts(text), [len(text[:at].encode()) for at in line_starts(text)]
+    for one, result, diagnostic in zip(found.findings, results, diagnostics, strict=True):
+        if one.fix is None or not one.fix.edits:
+            assert "fixes" not in result
+            continue
+        wanted, _ = fix.apply(text, [one.fix])
+        mended = text
+        ((change,),) = (fixed["artifactChanges"] for fixed in result["fixes"])
+        for edit in reversed(change["replacements"]):
+            at = edit["deletedRegion"]
+            start, end = (_offset(starts, at[f"{side}Line"], at[f"{side}Column"]) for side in ("start", "end"))
+            mended = mended[:start] + edit["insertedContent"]["text"] + mended[end:]
+        assert mended == wanted
+        (suggestion,) = diagnostic["suggestions"]
+        places = (suggestion["range"][side] for side in ("start", "end"))
+        start, end = (_offset(raw_starts, at["line"], at["column"]) for at in places)
+        assert (raw[:start] + suggestion["text"].encode() + raw[end:]).decode() == wanted

@@ -137,3 +137,12 @@ def test_the_list_of_rules_keeps_to_the_terminal(columns: int) -> None:
         assert lines[-1].endswith("rule's page.") or columns == 40
     else:
         assert lines[0].split() == ["RULE", "GROUP", "FIX", "PROOF"]
+
+
+def test_what_was_set_stands_out_among_the_settings() -> None:
+    command = [sys.executable, "-m", "torchlint", "config", "--isolated", "--select", "ALL"]
+    with terminal.opened(command, 80, 200) as one:
+        assert one.finish() == 0
+        lines = one.written.decode().splitlines()
+    assert 'select = ["ALL"]  # --select' in lines
+    assert "\x1b[2mjobs = 0  # default\x1b[0m" in lines

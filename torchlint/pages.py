@@ -198,7 +198,10 @@ def config(settings: Config, as_json: bool) -> str:
         entries = {name: {"value": _plain(value), "origin": origin} for name, (value, origin) in values.items()}
         return json.dumps({"root": str(Path(settings.root).resolve()), "settings": entries}, indent=2) + "\n"
     lines = [f"# patterns are relative to {Path(settings.root).resolve()}"]
-    lines += [f"{name} = {_toml(value)}  # {origin}" for name, (value, origin) in values.items()]
+    style = style_for(sys.stdout, "auto")
+    for name, (value, origin) in values.items():
+        line = f"{name} = {_toml(value)}  # {origin}"
+        lines.append(style(line, "dim") if origin == "default" else line)  # what was set stands out
     return "".join(f"{line}\n" for line in lines)
 
 
