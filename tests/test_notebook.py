@@ -184,7 +184,6 @@ class TestSuppression:
         write("a.ipynb", notebook(code("%%time", "# torchlint: ignore[toy-alarm]", "x = 1")))
         assert "a.ipynb:cell 1:2:1: unused-suppression" in toy("-q", "--output-format", "concise")[1]
 
-
     def test_comments_are_written_into_the_cells(self, toy: Command) -> None:
         before = write("a.ipynb", notebook(code("%time alarm()"), code("x", "alarm()"), words("x"), code("alarm()")))
         status, out, _ = toy("--add-ignore=", "-q", "--output-format", "concise")

@@ -51,7 +51,14 @@ def everything() -> list[Diagnostic]:
         finding(4, 5, 10, code="missing-zero-grad", severity=Severity.WARNING),
         finding(5, 5, 10, code="missing-zero-grad", severity=Severity.INFO),
         finding(5, 5, 10, code="whole-model-save", filename="sub dir/ü#%.py", message="see [a](b) {0} \x1b\ud800"),
-        finding(2, 5, code="unsafe-load", filename="n.ipynb", cell=3),
+        finding(
+            2,
+            5,
+            code="unsafe-load",
+            filename="n.ipynb",
+            cell=3,
+            related=(Related("made here", "n.ipynb", Span(1, 1, 1, 4), cell=3),),
+        ),
         finding(3, 1, code="unsafe-load", filename="n.ipynb", cell=3),
         finding(
             1,
@@ -186,6 +193,7 @@ def test_sarif_names_the_cell_of_a_notebook() -> None:
     assert place["logicalLocations"] == [{"name": "cell 3", "kind": "cell"}]
     assert place["physicalLocation"] == {"artifactLocation": {"uri": "n.ipynb", "uriBaseId": "%SRCROOT%"}}
     assert one["message"]["text"] == "cell 3, row 2, column 5: `opt` is never cleared."
+    assert one["relatedLocations"] == [{"id": 1, **place, "message": {"text": "made here"}}]
 
 
 def test_sarif_tools_reads_it(tmp_path: Path) -> None:
@@ -333,7 +341,8 @@ def test_junitparser_reads_it() -> None:
     assert isinstance(failure, junitparser.Failure)
     assert (failure.type, failure.message) == ("missing-zero-grad", "`opt` is never cleared")
     assert failure.text.splitlines() == [
-        "a.py:3:13: error: `opt` is never cleared. It hurts.",
+        "a.py:3:13: error: `opt` is never cleared",
+        "It hurts.",
         "help (unsafe): wrap it",
     ]
     assert isinstance(broken.result[0], junitparser.Error)

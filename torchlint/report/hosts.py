@@ -12,6 +12,7 @@ from torchlint import site
 from torchlint.diagnostic import Diagnostic, Remedy, Severity, Span
 from torchlint.report.places import Root, fingerprints, sentence
 from torchlint.report.style import Style
+from torchlint.report.text import at
 from torchlint.run import Report
 
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
@@ -34,8 +35,7 @@ def github(report: Report, style: Style) -> str:
         if span.end_row == span.row:  # GitHub refuses an end column on another line
             properties["endColumn"] = str(span.end_column)
         head = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-        cell = f"cell {one.cell}:" if one.cell is not None else ""
-        text = f"{one.filename}:{cell}{one.span.row}:{one.span.column}: {one.code} {one.message}"
+        text = f"{one.filename}:{at(one)}: {one.code} {one.message}"
         if one.consequence:
             text += f"\n{one.consequence}"
         lines.append(f"::{_LEVELS[one.severity]} {head}::{_data(text)}\n")

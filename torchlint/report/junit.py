@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 
 from torchlint import builtin
 from torchlint.diagnostic import Diagnostic
-from torchlint.report.places import Root, sentence
+from torchlint.report.places import Root
 from torchlint.report.style import Style
+from torchlint.report.text import at
 from torchlint.run import Report
 
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML, even escaped
@@ -40,16 +41,15 @@ def junit(report: Report, style: Style) -> str:
 
 def _case(suite: ElementTree.Element, one: Diagnostic, root: Root, names: set[str]) -> None:
     path = _text(root.path(one.filename))
-    cell = f"cell {one.cell}:" if one.cell is not None else ""
-    name = f"{one.code} {cell}{one.span.row}:{one.span.column}"
+    name = f"{one.code} {at(one)}"
     while name in names:  # CI systems know a case by its name
         name += "'"
     names.add(name)
     case = ElementTree.SubElement(suite, "testcase", {"name": name, "classname": re.sub(r"\.(py|ipynb)$", "", path)})
     kind = "error" if one.group == builtin.FILE else "failure"
     problem = ElementTree.SubElement(case, kind, {"type": one.code, "message": _text(one.message)})
-    lines = [f"{path}:{cell}{one.span.row}:{one.span.column}: {one.severity.value}: {sentence(one)}"]
-    lines += [f"{root.path(o.filename)}:{o.span.row}:{o.span.column}: {o.message}" for o in one.related]
+    lines = [f"{path}:{at(one)}: {one.severity.value}: {one.message}", *([one.consequence] if one.consequence else [])]
+    lines += [f"{root.path(other.filename)}:{at(other)}: {other.message}" for other in one.related]
     if one.fix is not None:
         lines.append(f"help ({one.fix.safety.value}): {one.fix.message}")
     problem.text = _text("\n".join(lines))

@@ -2,7 +2,8 @@
 
 Every finding is a result; what kept torchlint from checking a file is a notification besides. Findings that a comment
 suppresses are left out: GitHub would show them as open alerts. SARIF has no place for the cell of a notebook, whose
-file is one JSON text: such a result points to the file, and names the cell in its message and as logical location.
+file is one JSON text: such a result points to the row that spells it there, and names the cell in its message and as
+logical location.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from torchlint import __version__, builtin, pages, registry, site
-from torchlint.diagnostic import Diagnostic, Group, Remedy, Safety, Severity, Span
+from torchlint.diagnostic import Diagnostic, Group, Related, Remedy, Safety, Severity, Span
 from torchlint.report.places import Root, fingerprints, sentence
 from torchlint.report.style import Style
 from torchlint.rule import Rule
@@ -85,16 +86,14 @@ def _rule(code: str, rule: Rule | None) -> dict[str, Any]:
 
 
 def _result(one: Diagnostic, index: int, fingerprint: str, root: Root, rows: Mapping[int, str]) -> dict[str, Any]:
-    place: dict[str, Any] = {"physicalLocation": {"artifactLocation": _artifact(one.filename, root)}}
+    place = _place(one, root)
     if one.cell is None:
-        region = place["physicalLocation"]["region"] = _region(one.span)
         line = rows.get(one.span.row)
         if line is not None and one.span.end_row == one.span.row:
-            region["snippet"] = {"text": line[one.span.column - 1 : one.span.end_column - 1]}
-    else:
-        if one.file_row:
-            place["physicalLocation"]["region"] = {"startLine": one.file_row}
-        place["logicalLocations"] = [{"name": f"cell {one.cell}", "kind": "cell"}]
+            snippet = {"text": line[one.span.column - 1 : one.span.end_column - 1]}
+            place["physicalLocation"]["region"]["snippet"] = snippet
+    elif one.file_row:
+        place["physicalLocation"]["region"] = {"startLine": one.file_row}
     result: dict[str, Any] = {
         "ruleId": one.code,
         "ruleIndex": index,
@@ -105,17 +104,22 @@ def _result(one: Diagnostic, index: int, fingerprint: str, root: Root, rows: Map
     }
     if one.related:
         result["relatedLocations"] = [
-            {
-                "id": number,
-                "physicalLocation": {"artifactLocation": _artifact(other.filename, root)}
-                | ({"region": _region(other.span)} if one.cell is None or other.filename != one.filename else {}),
-                "message": {"text": _plain(other.message)},
-            }
+            {"id": number, **_place(other, root), "message": {"text": _plain(other.message)}}
             for number, other in enumerate(one.related, 1)
         ]
     if one.fix is not None and one.fix.edits and one.cell is None:
         result["fixes"] = [_fix(one.fix, one.filename, root)]
     return result
+
+
+def _place(one: Diagnostic | Related, root: Root) -> dict[str, Any]:
+    """A location: with a region in a file, with the name of the cell in a notebook."""
+    place: dict[str, Any] = {"physicalLocation": {"artifactLocation": _artifact(one.filename, root)}}
+    if one.cell is None:
+        place["physicalLocation"]["region"] = _region(one.span)
+    else:
+        place["logicalLocations"] = [{"name": f"cell {one.cell}", "kind": "cell"}]
+    return place
 
 
 def _fix(fix: Remedy, filename: str, root: Root) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def grouped(report: Report, style: Style) -> str:
     for filename, findings in groupby(report.findings, key=lambda d: d.filename):
         lines.append(f"{style(printable(filename), 'bold')}:")
         found = list(findings)
-        places = [_at(one) for one in found]
+        places = [at(one) for one in found]
         room = max(map(len, places))
         lines.extend(f"  {place:>{room}}  {_claim(one, style)}" for place, one in zip(places, found, strict=True))
         lines.append("")
@@ -47,10 +47,11 @@ def grouped(report: Report, style: Style) -> str:
 
 
 def _headline(one: Diagnostic, style: Style) -> str:
-    return f"{style(printable(one.filename), 'bold')}:{_at(one)}: {_claim(one, style)}"
+    return f"{style(printable(one.filename), 'bold')}:{at(one)}: {_claim(one, style)}"
 
 
-def _at(one: Diagnostic | Related) -> str:
+def at(one: Diagnostic | Related) -> str:
+    """`12:5`, and in a notebook `cell 3:12:5`."""
     cell = f"cell {one.cell}:" if one.cell is not None else ""
     return f"{cell}{one.span.row}:{one.span.column}"
 
@@ -93,7 +94,7 @@ def _full(one: Diagnostic, source: dict[int, str], style: Style) -> Iterator[str
             yield from _row(row, source[row], list(here), gutter, bar, style)
         yield bar
     for other in elsewhere:
-        yield from _note(f"{printable(other.filename)}:{_at(other)}: {other.message}", gutter, style)
+        yield from _note(f"{printable(other.filename)}:{at(other)}: {other.message}", gutter, style)
     if one.consequence:
         yield from _note(one.consequence, gutter, style)
     if one.fix is not None:
@@ -255,7 +256,7 @@ def fixes(report: Report, style: Style) -> str:
 def refusals(report: Report) -> list[str]:
     """A notice for each fix that was taken back."""
     return [
-        f"{printable(record.filename)}:{_at(one)}: the fix of {one.code} was left out: it {reason}"
+        f"{printable(record.filename)}:{at(one)}: the fix of {one.code} was left out: it {reason}"
         for record in report.records
         for one, reason in record.refused
     ]
