@@ -138,6 +138,8 @@ class Editor(LanguageClient):
             assert capabilities.workspace is not None
             capabilities.text_document.diagnostic = types.DiagnosticClientCapabilities()
             capabilities.workspace.diagnostics = types.DiagnosticWorkspaceClientCapabilities(refresh_support=True)
+        sync = types.NotebookDocumentSyncClientCapabilities()
+        capabilities.notebook_document = types.NotebookDocumentClientCapabilities(sync)
         encodings = options.pop("encodings", None)
         if encodings is not None:
             capabilities.general = types.GeneralClientCapabilities(position_encodings=encodings)
@@ -564,6 +566,111 @@ def test_rows_are_those_of_the_protocol(line: str) -> None:
 def test_text_is_read_in_the_encoding_it_declares() -> None:
     document = Document("file:///a.py", "# coding: latin-1\nx = 'ä'\n", 1, "python")
     assert document.data == "# coding: latin-1\nx = 'ä'\n".encode("latin-1")
+
+
+# ------------------------------------------------------------------------------------------------------------ notebooks
+
+HEAD, _, LOOP = BAD.partition("def train(")
+CELLS = [
+    "%matplotlib inline\nimport torch\n",
+    None,
+    HEAD,
+    f"def train({LOOP}".replace("\n\n\nif __name__", "\n\nif __name__"),
+]
+
+
+class Notebook:
+    """A notebook that an editor has open; None is a cell without code."""
+
+    def __init__(self, editor: Editor, path: Path, texts: list[str | None]) -> None:
+        self.editor, self.uri, self.version = editor, path.as_uri(), 1
+        self.cells = [f"vscode-notebook-cell:{path}#W{at}" for at in range(len(texts))]
+        kinds = [types.NotebookCellKind.Markup if one is None else types.NotebookCellKind.Code for one in texts]
+        cells = [types.NotebookCell(kind, uri) for kind, uri in zip(kinds, self.cells, strict=True)]
+        notebook = types.NotebookDocument(self.uri, "jupyter-notebook", 1, cells)
+        items = [
+            types.TextDocumentItem(uri, "python" if text is not None else "markdown", 1, text or "# Words")
+            for uri, text in zip(self.cells, texts, strict=True)
+        ]
+        for item in items:
+            editor.texts[item.uri] = 1, item.text
+        editor.notebook_document_did_open(types.DidOpenNotebookDocumentParams(notebook, items))
+
+    def change(self, change: types.NotebookDocumentCellChanges) -> None:
+        self.version += 1
+        identifier = types.VersionedNotebookDocumentIdentifier(self.version, self.uri)
+        params = types.DidChangeNotebookDocumentParams(identifier, types.NotebookDocumentChangeEvent(cells=change))
+        self.editor.notebook_document_did_change(params)
+
+    def type(self, cell: int, text: str) -> None:
+        uri = self.cells[cell]
+        version = self.editor.texts[uri][0] + 1
+        self.editor.texts[uri] = version, text
+        document = types.VersionedTextDocumentIdentifier(version, uri)
+        changes = types.NotebookDocumentCellContentChanges(
+            document, [types.TextDocumentContentChangeWholeDocument(text)]
+        )
+        self.change(types.NotebookDocumentCellChanges(text_content=[changes]))
+
+    def delete(self, cell: int) -> None:
+        closed = [types.TextDocumentIdentifier(self.cells[cell])]
+        array = types.NotebookCellArrayChange(cell, 1)
+        structure = types.NotebookDocumentCellChangeStructure(array, did_close=closed)
+        self.change(types.NotebookDocumentCellChanges(structure=structure))
+
+    def close(self) -> None:
+        cells = [types.TextDocumentIdentifier(uri) for uri in self.cells]
+        identifier = types.NotebookDocumentIdentifier(self.uri)
+        self.editor.notebook_document_did_close(types.DidCloseNotebookDocumentParams(identifier, cells))
+
+
+@session
+@pytest.mark.parametrize("pulls", [False, True], ids=["told", "asking"])
+async def test_the_cells_of_a_notebook_are_one_program(pulls: bool, tmp_path: Path) -> None:
+    editor = Editor()
+    await editor.start_io(*SERVER)
+    answer = await editor.start(tmp_path, pulls=pulls)
+    assert answer.capabilities.notebook_document_sync is not None
+    notebook = Notebook(editor, tmp_path / "train.ipynb", CELLS)
+    loop = notebook.cells[3]
+    text = CELLS[3]
+    assert text is not None
+    (found,) = await editor.shown(loop)
+    assert found.code == "missing-zero-grad"
+    row = next(at for at, line in enumerate(text.splitlines()) if ".backward()" in line)
+    assert found.range.start.line == row
+    assert {one.location.uri for one in found.related_information or []} == {loop}
+    for other in (notebook.cells[0], notebook.cells[2]):
+        assert await editor.codes(other) == []
+    assert notebook.cells[1] not in editor.published
+    if pulls:
+        params = types.DocumentDiagnosticParams(types.TextDocumentIdentifier(loop))
+        assert list((await editor.text_document_diagnostic_async(params)).items or ()) == []  # or they are shown twice
+
+    mend, ignore, everything = await editor.actions(loop, found.range)
+    mended = edited(text, edits_of(mend.edit, loop))
+    assert "optimizer.zero_grad()" in mended
+    everything = await editor.code_action_resolve_async(everything)
+    assert edited(text, edits_of(everything.edit, loop)) == mended
+    ignoring = edited(text, edits_of(ignore.edit, loop))
+    assert await editor.hover(loop, row, found.range.start.character) is not None
+
+    notebook.type(3, ignoring)
+    assert await editor.codes(loop) == []
+    notebook.type(3, text)
+    assert await editor.codes(loop) == ["missing-zero-grad"]
+    notebook.type(3, mended)
+    assert await editor.codes(loop) == []
+    notebook.type(0, "import (\n")
+    assert await editor.codes(notebook.cells[0]) == ["syntax-error"]
+    notebook.delete(0)
+    await editor.until(lambda: not editor.published[notebook.cells[0]].diagnostics)
+    notebook.type(3, text)
+    assert await editor.codes(loop) == ["missing-zero-grad"]
+    notebook.close()
+    await editor.until(lambda: not editor.published[loop].diagnostics)
+    await editor.shutdown_session()
+    await editor.stop()
 
 
 # -------------------------------------------------------------------------------------------------- actions and pages

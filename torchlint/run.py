@@ -59,6 +59,7 @@ class Change:
     name: str
     before: str
     after: str
+    cell: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -431,7 +432,7 @@ def _changes(before: Source, after: Source) -> Iterator[Change]:
         return
     for number, (old, new) in enumerate(zip(before.program.texts, after.program.texts, strict=True), 1):
         if old != new:
-            yield Change(f"{before.filename}:cell {number}", old or "", new or "")
+            yield Change(f"{before.filename}:cell {number}", old or "", new or "", number)
 
 
 def write(path: Path, data: bytes) -> None:

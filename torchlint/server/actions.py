@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterator, Sequence
 
@@ -10,11 +11,13 @@ from pygls.workspace import PositionCodec
 
 from torchlint import imports, registry, suppress
 from torchlint.diagnostic import Diagnostic, Remedy, Safety
-from torchlint.server import messages, places
+from torchlint.server import messages
 from torchlint.server.checks import Checked
 from torchlint.server.settings import mending
 from torchlint.source import Source
 from torchlint.text import rows_of
+
+Edits = dict[str, list[types.TextEdit]]  # by the text they belong to
 
 FIX_ALL = f"{types.CodeActionKind.SourceFixAll.value}.torchlint"
 FIX_ALL_TITLE = "torchlint: Mend everything that can be mended safely"
@@ -26,14 +29,13 @@ def asked_for(kind: str, only: Sequence[str] | None) -> bool:
 
 
 def quick_fixes(
-    checked: Checked, place: types.Range, given: Sequence[types.Diagnostic], codec: PositionCodec
-) -> Iterator[tuple[types.CodeAction, list[types.TextEdit]]]:
+    checked: Checked, uri: str, place: types.Range, given: Sequence[types.Diagnostic], codec: PositionCodec
+) -> Iterator[tuple[types.CodeAction, Edits]]:
     """The fixes of the findings that touch a range, the safe ones first, then the comments that would suppress them."""
-    name = checked.job.filename
     here: list[tuple[Diagnostic, list[types.Diagnostic]]] = []
     for one in checked.findings:
-        at = places.range_of(one.span, lambda number: checked.row(name, number), codec)
-        if at.start <= place.end and place.start <= at.end:
+        at = messages.place(one, checked, codec)
+        if checked.job.text(one.cell).uri == uri and at.start <= place.end and place.start <= at.end:
             here.append((one, [d for d in given if d.code == one.code and d.range == at]))
     for safety in (Safety.SAFE, Safety.UNSAFE):
         for one, told in here:
@@ -60,15 +62,19 @@ def fixable(checked: Checked) -> bool:
     return any(one.fix is not None and one.fix.safety is Safety.SAFE for one in checked.findings)
 
 
-def mend(checked: Checked, codec: PositionCodec) -> list[types.TextEdit]:
+def mend(checked: Checked, codec: PositionCodec) -> Edits:
     """The edits that mend all that can be mended safely: what `torchlint --fix` would do, row by row.
 
     To be called in the thread of the analysis.
     """
     job = checked.job
     with imports.overlaid(job.unsaved):
-        record = mending(checked.worker).source(Source(job.filename, job.data))
-    return [edit for change in record.changes for edit in _changes(change.before, change.after, codec)]
+        record = mending(checked.worker).source(job.source())
+    found: Edits = {}
+    for change in record.changes:
+        text = job.text(change.cell)
+        found[text.uri] = list(_changes(change.before, change.after, codec))
+    return found
 
 
 def _changes(before: str, after: str, codec: PositionCodec) -> Iterator[types.TextEdit]:
@@ -79,9 +85,8 @@ def _changes(before: str, after: str, codec: PositionCodec) -> Iterator[types.Te
         if last < len(old):
             place = types.Range(types.Position(first, 0), types.Position(last, 0))
         else:  # behind the last row there is none to end before
-            place = types.Range(
-                types.Position(first, 0), types.Position(last - 1, codec.client_num_units(old[last - 1]))
-            )
+            end_of_text = types.Position(last - 1, codec.client_num_units(old[last - 1]))
+            place = types.Range(types.Position(first, 0) if first < len(old) else end_of_text, end_of_text)
         yield types.TextEdit(place, "".join(new[start:end]))
 
 
@@ -90,6 +95,8 @@ def _suppression(one: Diagnostic, checked: Checked) -> Remedy | None:
     rules = registry.by_name()
     if one.code not in rules:
         return None
-    source = Source(checked.job.filename, checked.job.data)
-    edits = suppress.ignoring(source, [one], rules)
+    job = checked.job
+    text = job.text(one.cell).text or ""
+    source = Source(job.filename, text.encode("utf-8", "replace") if job.data is None else job.data)
+    edits = [dataclasses.replace(edit, cell=one.cell) for edit in suppress.ignoring(source, [one], rules)]
     return Remedy(Safety.SAFE, f"ignore {one.code} here", tuple(edits)) if edits else None

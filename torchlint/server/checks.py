@@ -22,30 +22,59 @@ from torchlint.source import Source, SourceError, decode
 from torchlint.text import rows_of
 
 T = TypeVar("T")
+Place = tuple[str, int | None]  # a file and, of a notebook, a cell
 
 DEBOUNCE = 0.1  # seconds without a keystroke after which a text is looked at
 
 
 @dataclass(slots=True, frozen=True)
-class Job:
-    """One document as it is now."""
+class Text:
+    """A text that the editor shows: a document, or a cell of a notebook."""
 
     uri: str
-    version: int
+    version: int | None
+    text: str | None  # None: no Python
+
+
+@dataclass(slots=True, frozen=True)
+class Job:
+    """A document or a notebook as it is now."""
+
+    uri: str
+    texts: tuple[Text, ...]  # one, or the cells in their order
+    data: bytes | None  # the bytes of a document; None for a notebook
     filename: str  # its path; of what is no file, one that it could have
     root: str | None  # the workspace folder it is in
-    data: bytes
     editor: Editor
     unsaved: Mapping[str, bytes]  # the open texts by path
+
+    @property
+    def state(self) -> tuple[tuple[str, int | None], ...]:
+        """Tells the texts from what they were, and will be."""
+        return tuple((one.uri, one.version) for one in self.texts)
+
+    def source(self) -> Source:
+        """What is checked."""
+        if self.data is not None:
+            return Source(self.filename, self.data)
+        from torchlint.notebook import join
+
+        return Source.joined(self.filename, join([one.text for one in self.texts]))
+
+    def text(self, cell: int | None) -> Text:
+        """The text that a finding stands in. What concerns a notebook as a whole is shown in its first cell."""
+        if cell is not None:
+            return self.texts[cell - 1]
+        return next((one for one in self.texts if one.text is not None), self.texts[0])
 
 
 @dataclass(slots=True, frozen=True)
 class Checked:
-    """What was found in a document."""
+    """What was found in a document or a notebook."""
 
     job: Job
     findings: tuple[Diagnostic, ...]
-    rows: Mapping[str, list[str]]  # the texts that findings stand in, by file name
+    rows: Mapping[Place, list[str]]  # the texts that findings stand in
     looked_into: frozenset[str]  # the other files it hangs on
     worker: run.Worker
     problem: str | None = None  # with its configuration
@@ -53,9 +82,9 @@ class Checked:
     seconds: float = 0.0
     number: int = field(default_factory=itertools.count().__next__)  # tells it from other results
 
-    def row(self, filename: str, number: int) -> str:
+    def row(self, place: Place, number: int) -> str:
         """The text of a row, from 1."""
-        rows = self.rows.get(filename, [])
+        rows = self.rows.get(place, [])
         return rows[number - 1] if 0 < number <= len(rows) else ""
 
 
@@ -73,9 +102,10 @@ class Checker:
         findings: tuple[Diagnostic, ...] = ()
         with imports.overlaid(job.unsaved), imports.logged() as log:
             skipped = files.Excluded(config.root, config.excludes).above(job.filename) is not None
-            if not skipped and len(job.data) <= config.max_file_size:
-                findings = worker.source(Source(job.filename, job.data)).findings
-            rows = {name: _rows(name, job) for name in _names(findings)}
+            source = job.source()
+            if not skipped and len(source.data) <= config.max_file_size:
+                findings = worker.source(source).findings
+            rows = {place: _rows(place, job) for place in _places(findings)}
         return Checked(
             job,
             tuple(one for one in findings if _shown(one, job.editor)),
@@ -92,12 +122,16 @@ def _shown(one: Diagnostic, editor: Editor) -> bool:
     return one.code != "internal-error" and (one.code != "syntax-error" or editor.show_syntax_errors)
 
 
-def _names(findings: tuple[Diagnostic, ...]) -> set[str]:
-    return {name for one in findings for name in (one.filename, *(other.filename for other in one.related))}
+def _places(findings: tuple[Diagnostic, ...]) -> set[Place]:
+    related = {(other.filename, other.cell) for one in findings for other in one.related}
+    return related | {(one.filename, one.cell) for one in findings}
 
 
-def _rows(filename: str, job: Job) -> list[str]:
-    data = job.data if filename == job.filename else imports.read(imports.absolute(filename))
+def _rows(place: Place, job: Job) -> list[str]:
+    filename, cell = place
+    if filename == job.filename:
+        return rows_of(job.text(cell).text or "")
+    data = imports.read(imports.absolute(filename))
     try:
         return rows_of(decode(data)[0]) if data is not None else []
     except SourceError:
@@ -108,7 +142,7 @@ class Checks:
     """The documents that wait to be checked, and the last findings of each.
 
     `make` gives the job for a document as it is now, None when it is not to be checked; `done` is called with each
-    result that is not stale; `gone` when a document is not to be checked any more; `failed` with what went wrong in
+    result that is not stale; `gone` when one is not to be checked any more; `failed` with what went wrong in
     torchlint itself.
     """
 
@@ -116,7 +150,7 @@ class Checks:
         self,
         make: Callable[[str], Job | None],
         done: Callable[[Checked], None],
-        gone: Callable[[str], None],
+        gone: Callable[[Job], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self.checker = Checker()
@@ -187,8 +221,9 @@ class Checks:
         try:
             job = self._make(uri)
             if job is None:
-                if self.results.pop(uri, None) is not None:
-                    self._gone(uri)
+                before = self.results.pop(uri, None)
+                if before is not None:
+                    self._gone(before.job)
                 return
             self._running = uri
             checked = await self.aside(lambda: self.checker.check(job))

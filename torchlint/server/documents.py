@@ -67,6 +67,22 @@ class Workspace(_Workspace):
         one = self.get_text_document(uri)
         return one if isinstance(one, Document) and one.version is not None else None
 
+    def whole_of(self, uri: str) -> str:
+        """What is checked as one: of a cell its notebook, else the document itself."""
+        notebook = self.get_notebook_document(cell_uri=uri)
+        return notebook.uri if notebook is not None else uri
+
+    def cells(self, uri: str) -> list[tuple[str, Document | None]] | None:
+        """The cells of a notebook in their order, those without Python as None; None where it is no open notebook."""
+        notebook = self.get_notebook_document(notebook_uri=uri)
+        if notebook is None:
+            return None
+        found: list[tuple[str, Document | None]] = []
+        for cell in notebook.cells:
+            document = self.open(cell.document) if cell.kind is types.NotebookCellKind.Code else None
+            found.append((cell.document, document if document is not None and document.is_python else None))
+        return found
+
     def folder_of(self, path: str | None) -> str | None:
         """The innermost workspace folder that a file is in; of something that is no file, the first one."""
         folders = [found for folder in self.folders.values() if (found := places.path_of(folder.uri)) is not None]

@@ -8,18 +8,21 @@ from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from torchlint import builtin, pages, registry
-from torchlint.server import places
+from torchlint.server import messages, places
 from torchlint.server.checks import Checked
+from torchlint.server.documents import Document
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
 _COMMENT = re.compile(r"#.*(torchlint\s*:|noqa\s*:)", re.IGNORECASE)
 
 
 def hover(
-    rows: tuple[str, ...], at: types.Position, checked: Checked | None, codec: PositionCodec, markdown: bool
+    document: Document, at: types.Position, checked: Checked | None, codec: PositionCodec, markdown: bool
 ) -> types.Hover | None:
-    """What to show at a position of a text; `checked` are its findings, where they are of that very text."""
-    found = _named(rows, at, codec) or (_found(at, checked, codec) if checked is not None else None)
+    """What to show at a position of a text; `checked` are the findings, where they are of that very text."""
+    found = _named(document.lines, at, codec)
+    if found is None and checked is not None:
+        found = _found(document.uri, at, checked, codec)
     if found is None:
         return None
     code, place = found
@@ -40,13 +43,12 @@ def _named(rows: tuple[str, ...], at: types.Position, codec: PositionCodec) -> t
     return None
 
 
-def _found(at: types.Position, checked: Checked, codec: PositionCodec) -> tuple[str, types.Range] | None:
+def _found(uri: str, at: types.Position, checked: Checked, codec: PositionCodec) -> tuple[str, types.Range] | None:
     """The innermost finding around a position."""
-    name = checked.job.filename
     around = []
     for one in checked.findings:
-        place = places.range_of(one.span, lambda number: checked.row(name, number), codec)
-        if place.start <= at <= place.end:
+        place = messages.place(one, checked, codec)
+        if checked.job.text(one.cell).uri == uri and place.start <= at <= place.end:
             size = place.end.line - place.start.line, place.end.character - place.start.character
             around.append((size, one.code, place))
     return min(around, key=lambda one: one[0])[1:] if around else None

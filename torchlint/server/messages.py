@@ -9,9 +9,10 @@ from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from torchlint import site
-from torchlint.diagnostic import Diagnostic, Group, Remedy, Severity
+from torchlint.diagnostic import Diagnostic, Group, Related, Remedy, Severity
 from torchlint.server import places
 from torchlint.server.checks import Checked
+from torchlint.text import rows_of
 
 SOURCE = "torchlint"
 _LEVELS = {
@@ -21,24 +22,29 @@ _LEVELS = {
 }
 
 
-def diagnostics(checked: Checked, codec: PositionCodec, uri_of: Callable[[str], str]) -> list[types.Diagnostic]:
-    """All findings of a document; `uri_of` says how the editor calls a file."""
-    return [diagnostic(one, checked, codec, uri_of) for one in checked.findings]
+def diagnostics(
+    checked: Checked, codec: PositionCodec, uri_of: Callable[[str], str]
+) -> dict[str, list[types.Diagnostic]]:
+    """All findings, by the text they stand in; `uri_of` says how the editor calls a file."""
+    found: dict[str, list[types.Diagnostic]] = {one.uri: [] for one in checked.job.texts if one.text is not None}
+    for one in checked.findings:
+        found.setdefault(checked.job.text(one.cell).uri, []).append(_diagnostic(one, checked, codec, uri_of))
+    return found
 
 
-def diagnostic(
+def place(at: Diagnostic | Related, checked: Checked, codec: PositionCodec) -> types.Range:
+    """Where a finding, or another place that it names, stands in its text."""
+    return places.range_of(at.span, lambda number: checked.row((at.filename, at.cell), number), codec)
+
+
+def _diagnostic(
     one: Diagnostic, checked: Checked, codec: PositionCodec, uri_of: Callable[[str], str]
 ) -> types.Diagnostic:
-    """One finding."""
-
-    def place(name: str, other: Any) -> types.Range:
-        return places.range_of(other, lambda number: checked.row(name, number), codec)
-
     related = [
         types.DiagnosticRelatedInformation(
             types.Location(
-                checked.job.uri if other.filename == one.filename else uri_of(other.filename),
-                place(other.filename, other.span),
+                checked.job.text(other.cell).uri if other.filename == one.filename else uri_of(other.filename),
+                place(other, checked, codec),
             ),
             other.message,
         )
@@ -46,7 +52,7 @@ def diagnostic(
     ]
     page = site.page(one.code)
     return types.Diagnostic(
-        range=place(one.filename, one.span),
+        range=place(one, checked, codec),
         message=f"{one.message}\n{one.consequence}" if one.consequence else one.message,
         severity=_LEVELS[one.severity],
         code=one.code,
@@ -58,25 +64,26 @@ def diagnostic(
     )
 
 
-def edits(remedy: Remedy, checked: Checked, codec: PositionCodec) -> list[types.TextEdit]:
-    """The edits of a fix."""
-    name = checked.job.filename
-    return [
-        types.TextEdit(places.range_of(edit.span, lambda number: checked.row(name, number), codec), edit.content)
-        for edit in remedy.edits
-    ]
+def edits(remedy: Remedy, checked: Checked, codec: PositionCodec) -> dict[str, list[types.TextEdit]]:
+    """The edits of a fix, by the text they belong to."""
+    found: dict[str, list[types.TextEdit]] = {}
+    for edit in remedy.edits:
+        text = checked.job.text(edit.cell)
+        rows = rows_of(text.text or "")
+        at = places.range_of(edit.span, lambda number, rows=rows: rows[number - 1], codec)  # type: ignore[misc]
+        found.setdefault(text.uri, []).append(types.TextEdit(at, edit.content))
+    return found
 
 
 def _fix(remedy: Remedy | None, checked: Checked, codec: PositionCodec) -> dict[str, Any] | None:
     if remedy is None:
         return None
-    return {
-        "fix": {
-            "message": remedy.message,
-            "applicability": remedy.safety.value,
-            "edits": edits(remedy, checked, codec),
-        }
-    }
+    changes = [
+        {"uri": uri, "range": edit.range, "newText": edit.new_text}
+        for uri, found in edits(remedy, checked, codec).items()
+        for edit in found
+    ]
+    return {"fix": {"message": remedy.message, "applicability": remedy.safety.value, "edits": changes}}
 
 
 def _tags(one: Diagnostic) -> list[types.DiagnosticTag] | None:

@@ -17,7 +17,7 @@ from pygls.workspace import PositionCodec
 
 from torchlint import __version__, imports
 from torchlint.server import actions, hover, messages, places, settings
-from torchlint.server.checks import DEBOUNCE, Checked, Checks, Job
+from torchlint.server.checks import DEBOUNCE, Checked, Checks, Job, Text
 from torchlint.server.documents import Document, Workspace
 
 NAME = "torchlint"
@@ -29,7 +29,11 @@ class Server(LanguageServer):
     """The server and what it knows of the editor."""
 
     def __init__(self) -> None:
-        super().__init__(NAME, __version__, types.TextDocumentSyncKind.Incremental, max_workers=2)
+        python = [types.NotebookCellLanguage("python")]
+        kinds = [types.NotebookDocumentFilterNotebookType(kind) for kind in ("jupyter-notebook", "interactive")]
+        selectors = [types.NotebookDocumentFilterWithNotebook(kind, python) for kind in kinds]
+        notebooks = types.NotebookDocumentSyncOptions(selectors, save=True)
+        super().__init__(NAME, __version__, types.TextDocumentSyncKind.Incremental, notebooks, max_workers=2)
         self.documents = Workspace(None)
         self.checks = Checks(self._job, self._checked, self.gone, self._failed)
         self.editor = settings.Editor()  # the settings,
@@ -68,16 +72,26 @@ class Server(LanguageServer):
         return self.editors.get(root or "", self.editor)
 
     def _job(self, uri: str) -> Job | None:
-        document = self.documents.open(uri)
-        if document is None or not document.is_python:
-            return None
         path = places.path_of(uri)
         root = self.documents.folder_of(path)
         editor = self.editor_of(uri)
-        if not editor.enable:
+        texts = self.texts(uri)
+        if not editor.enable or all(one.text is None for one in texts):
             return None
+        document = self.documents.open(uri)
         filename = path or os.path.join(root or os.getcwd(), places.name_of(uri))
-        return Job(uri, document.version or 0, filename, root, document.data, editor, self._unsaved())
+        data = document.data if document is not None else None
+        return Job(uri, texts, data, filename, root, editor, self._unsaved())
+
+    def texts(self, uri: str) -> tuple[Text, ...]:
+        """The texts of a document or a notebook as they are now; none where it is not open."""
+        cells = self.documents.cells(uri)
+        if cells is None:
+            document = self.documents.open(uri)
+            cells = [(uri, document if document.is_python else None)] if document is not None else []
+        return tuple(
+            Text(at, one.version, one.source) if one is not None else Text(at, None, None) for at, one in cells
+        )
 
     def _unsaved(self) -> dict[str, bytes]:
         texts = {}
@@ -104,21 +118,29 @@ class Server(LanguageServer):
             self.log(f"{checked.job.filename}: {crash}", types.MessageType.Error)
         count = len(checked.findings)
         self.trace(f"checked {checked.job.filename} in {checked.seconds * 1000:.0f} ms: {count} findings")
-        uri, found = checked.job.uri, messages.diagnostics(checked, self.codec, self.uri_of)
-        if not self.pulls:
-            self.publish(uri, found, checked.job.version)
-        elif not self.asked[uri] and self.answered.get(uri) != found:
+        job = checked.job
+        found = messages.diagnostics(checked, self.codec, self.uri_of)
+        if self.tells(job):
+            versions = {one.uri: one.version for one in job.texts}
+            for uri, some in found.items():
+                self.publish(uri, some, versions[uri])
+        elif not self.asked[job.uri] and self.answered.get(job.uri) != found[job.uri]:
             self.refresh()
+
+    def tells(self, job: Job) -> bool:
+        """Whether the editor is told of findings. It asks for those of one text, but a notebook's cells are many."""
+        return not self.pulls or job.data is None
 
     def publish(self, uri: str, found: Sequence[types.Diagnostic] = (), version: int | None = None) -> None:
         """Shows these findings of a document, and no others."""
         self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, found, version))
 
-    def gone(self, uri: str) -> None:
+    def gone(self, job: Job) -> None:
         """Shows no findings of a document any more."""
-        if not self.pulls:
-            self.publish(uri)
-        elif self.answered.pop(uri, None):
+        if self.tells(job):
+            for one in job.texts:
+                self.publish(one.uri)
+        elif self.answered.pop(job.uri, None):
             self.refresh()
 
     def refresh(self) -> None:
@@ -128,6 +150,8 @@ class Server(LanguageServer):
     async def answer(self, params: types.DocumentDiagnosticParams) -> types.DocumentDiagnosticReport:
         """The findings in a document, for an editor that asks."""
         uri = params.text_document.uri
+        if self.documents.whole_of(uri) != uri:
+            return types.RelatedFullDocumentDiagnosticReport([])  # see `tells`
         self.asked[uri] += 1
         try:
             last = self.checks.results.get(uri)
@@ -138,7 +162,7 @@ class Server(LanguageServer):
         if checked is None:
             return types.RelatedFullDocumentDiagnosticReport([])
         name = str(checked.number)
-        self.answered[uri] = found = messages.diagnostics(checked, self.codec, self.uri_of)
+        self.answered[uri] = found = messages.diagnostics(checked, self.codec, self.uri_of)[uri]
         if params.previous_result_id == name:
             return types.RelatedUnchangedDocumentDiagnosticReport(name)
         return types.RelatedFullDocumentDiagnosticReport(found, result_id=name)
@@ -166,7 +190,9 @@ class Server(LanguageServer):
     # ---------------------------------------------------------------------------------------------- documents, settings
 
     def open_uris(self) -> list[str]:
-        return [one.uri for one in self.documents.text_documents.values()]
+        """All that is checked as one: documents and notebooks."""
+        uris = (self.documents.whole_of(one.uri) for one in self.documents.text_documents.values())
+        return list(dict.fromkeys(uris))
 
     def touched(self, uri: str, delay: float = 0.0) -> None:
         """Has a document checked, and those that look into it."""
@@ -212,22 +238,32 @@ class Server(LanguageServer):
                 for problem in problems:
                     self.complain(problem)
 
-    async def checked(self, uri: str) -> Checked | None:
-        """The findings in a document as it is now."""
-        document = self.documents.open(uri)
-        known = self.checks.results.get(uri)
-        if document is None:
-            return None
-        if (known is None or known.job.version != document.version) and not self.checks.pending(uri):
-            self.checks.touch(uri)
-        return await self.checks.fresh(uri)
+    def known(self, uri: str) -> Checked | None:
+        """The findings in a document, or in the notebook of a cell, if they are those of its text as it is now."""
+        uri = self.documents.whole_of(uri)
+        found = self.checks.results.get(uri)
+        state = tuple((one.uri, one.version) for one in self.texts(uri))
+        return found if found is not None and found.job.state == state else None
 
-    def workspace_edit(self, uri: str, edits: list[types.TextEdit], version: int | None) -> types.WorkspaceEdit:
+    async def checked(self, uri: str) -> Checked | None:
+        """The findings in a document, or in the notebook of a cell, as it is now."""
+        whole = self.documents.whole_of(uri)
+        if self.known(uri) is None and not self.checks.pending(whole):
+            self.checks.touch(whole)
+        return await self.checks.fresh(whole)
+
+    def workspace_edit(self, edits: actions.Edits, checked: Checked) -> types.WorkspaceEdit:
+        """The edits in the form that the editor knows best."""
         workspace = self.client_capabilities.workspace
-        if workspace is not None and workspace.workspace_edit is not None and workspace.workspace_edit.document_changes:
-            document = types.OptionalVersionedTextDocumentIdentifier(uri, version)
-            return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(document, list(edits))])
-        return types.WorkspaceEdit(changes={uri: edits})
+        if workspace is None or workspace.workspace_edit is None or not workspace.workspace_edit.document_changes:
+            return types.WorkspaceEdit(changes=edits)
+        versions = dict(checked.job.state)
+        return types.WorkspaceEdit(
+            document_changes=[
+                types.TextDocumentEdit(types.OptionalVersionedTextDocumentIdentifier(uri, versions[uri]), list(some))
+                for uri, some in edits.items()
+            ]
+        )
 
     async def fix_all(self, uri: str) -> types.WorkspaceEdit | None:
         """The edit that mends all that can be mended safely; None where there is nothing."""
@@ -235,7 +271,7 @@ class Server(LanguageServer):
         if checked is None or not actions.fixable(checked):
             return None
         edits = await self.checks.aside(lambda: actions.mend(checked, self.codec))
-        return self.workspace_edit(uri, edits, checked.job.version) if edits else None
+        return self.workspace_edit(edits, checked) if edits else None
 
 
 def _server() -> Server:
@@ -290,6 +326,30 @@ def _server() -> Server:
         if path is not None:
             server.touch_neighbours(path)  # what is saved counts again
 
+    @feature(types.NOTEBOOK_DOCUMENT_DID_OPEN)
+    def notebook_opened(params: types.DidOpenNotebookDocumentParams) -> None:
+        imports.forget()
+        server.touched(params.notebook_document.uri)
+
+    @feature(types.NOTEBOOK_DOCUMENT_DID_CHANGE)
+    def notebook_changed(params: types.DidChangeNotebookDocumentParams) -> None:
+        structure = params.change.cells.structure if params.change.cells is not None else None
+        for cell in (structure.did_close or ()) if structure is not None else ():
+            server.publish(cell.uri)
+        if server.editor_of(params.notebook_document.uri).run == settings.ON_TYPE:
+            server.touched(params.notebook_document.uri, DEBOUNCE)
+
+    @feature(types.NOTEBOOK_DOCUMENT_DID_SAVE)
+    def notebook_saved(params: types.DidSaveNotebookDocumentParams) -> None:
+        imports.forget()
+        server.touched(params.notebook_document.uri)
+
+    @feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
+    def notebook_closed(params: types.DidCloseNotebookDocumentParams) -> None:
+        server.checks.drop(params.notebook_document.uri)
+        for cell in params.cell_text_documents:
+            server.publish(cell.uri)
+
     @feature(types.WORKSPACE_DID_CHANGE_WATCHED_FILES)
     def files_changed(params: types.DidChangeWatchedFilesParams) -> None:
         imports.forget()
@@ -328,8 +388,9 @@ def _server() -> Server:
             return None
         found: list[types.CodeAction] = []
         if actions.asked_for(types.CodeActionKind.QuickFix, only):
-            for action, edits in actions.quick_fixes(checked, params.range, params.context.diagnostics, server.codec):
-                action.edit = server.workspace_edit(uri, edits, checked.job.version)
+            given = params.context.diagnostics
+            for action, edits in actions.quick_fixes(checked, uri, params.range, given, server.codec):
+                action.edit = server.workspace_edit(edits, checked)
                 found.append(action)
         if actions.asked_for(actions.FIX_ALL, only) and actions.fixable(checked):
             action = types.CodeAction(actions.FIX_ALL_TITLE, actions.FIX_ALL, data={"uri": uri})
@@ -355,10 +416,8 @@ def _server() -> Server:
         document = server.documents.open(params.text_document.uri)
         if document is None or not document.is_python:
             return None
-        known = server.checks.results.get(document.uri)
-        if known is not None and known.job.version != document.version:
-            known = None
-        return hover.hover(document.lines, params.position, known, server.codec, _markdown(server.client_capabilities))
+        markdown = _markdown(server.client_capabilities)
+        return hover.hover(document, params.position, server.known(document.uri), server.codec, markdown)
 
     return server
 
