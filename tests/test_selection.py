@@ -68,7 +68,7 @@ def test_a_rule_s_own_severity_goes_before_its_group_s() -> None:
 
 def test_per_file_ignores(tmp_path: Path) -> None:
     ignores = {"tests/*": ("toy-alarm",), "*_demo.py": ("ALL",), "/a.py": ("suspicious",)}
-    config = Config(per_file_ignores=ignores, root=tmp_path, ignore=("suppression",))
+    config = Config(per_file_ignores=ignores, root=tmp_path, ignore=("suppression",), profile="strict")
     per_file = selection.PerFile(selection.resolve(config, toys.RULES), config)
     everything = {"toy-alarm", "toy-blaze"}
     assert per_file.codes(str(tmp_path / "b.py")) == everything

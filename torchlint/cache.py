@@ -47,9 +47,9 @@ class Cache:
     """The entries of one folder. Not shared between processes: the one that plans the run asks and writes."""
 
     def __init__(
-        self, folder: Path, file: Path, entries: dict[str, Entry], stamps: dict[str, tuple[Stamp, str]]
+        self, folder: Path | None, file: Path, entries: dict[str, Entry], stamps: dict[str, tuple[Stamp, str]]
     ) -> None:
-        self.folder = folder
+        self.folder = folder  # None: it is kept in memory only
         self.file = file
         self.entries = entries
         self._stamps = stamps  # of other files that were read
@@ -67,6 +67,20 @@ class Cache:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             entries, stamps = {}, {}
         return cls(folder, file, entries, stamps)
+
+    @classmethod
+    def in_memory(cls) -> Cache:
+        """One that ends with the process."""
+        return cls(None, Path(), {}, {})
+
+    def look_again(self) -> None:
+        """What was seen of other files may have changed since."""
+        self._digests.clear()
+
+    def neighbours(self, paths: Iterable[str]) -> set[str]:
+        """The other files that were read for these."""
+        entries = (self.entries.get(imports.absolute(path)) for path in paths)
+        return {file for entry in entries if entry is not None for file in entry.reads}
 
     def get(self, path: str) -> tuple[list[Diagnostic], bool] | None:
         """The findings in a file, and whether its text is needed for its comments; None when it must be checked."""
@@ -110,7 +124,7 @@ class Cache:
 
     def save(self) -> None:
         """Writes the cache, all at once; what cannot be written is left as it was: the next run is only slower."""
-        if not self._changed:
+        if not self._changed or self.folder is None:
             return
         entries = {path: asdict(one) for path, one in self.entries.items() if os.path.exists(path)}
         stamps = {path: [*stamp, digest] for path, (stamp, digest) in self._stamps.items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from torchlint import __version__, completion
-from torchlint.config import COLORS, OUTPUT_FORMATS, Config, ConfigError
+from torchlint.config import COLORS, OUTPUT_FORMATS, PROFILES, ConfigError, Settings
 from torchlint.registry import RuleError
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def _settings(command: F) -> F:
         _list("extend-select", "NAMES", "Rules to run besides those that are on."),
         _flag("preview", "Run rules that are still being tried."),
         click.option("--target-torch", metavar="VERSION", help="The torch version the code is for."),
+        click.option("--profile", type=click.Choice(PROFILES), help="strict: test files are files as all others."),
         click.option("--output-format", type=click.Choice(OUTPUT_FORMATS), help="How findings are written."),
         _file("output-file", "FILE", "Write them there instead of to the terminal."),
         _flag("fix", "Mend what can be mended safely."),
@@ -157,6 +158,7 @@ class Check(click.Command):
 @click.option("--shard", default="", metavar="I/N", help="Only the Ith of N parts of the files, for a CI matrix.")
 @_file("write-baseline", "FILE", "Make all that is found known findings.", default="")
 @click.option("--prune-baseline", is_flag=True, help="Take out of the baseline what is found no longer.")
+@click.option("--watch", is_flag=True, help="Lint again whenever a file changes, until Ctrl-C.")
 @_file("stdin-filename", "FILE", "The name of what is read from standard input, with `-`.")
 @click.option("-q", "--quiet", count=True, help="Only findings; twice: nothing but the exit status.")
 @click.option("-v", "--verbose", count=True, help="Say which files are checked, and with which settings.")
@@ -170,6 +172,7 @@ def check(
     shard: str,
     write_baseline: str,
     prune_baseline: bool,
+    watch: bool,
     stdin_filename: str | None,
     quiet: int,
     verbose: int,
@@ -185,25 +188,38 @@ def check(
         raise click.UsageError("--stdin-filename goes with `-`, which reads standard input")
     if "-" in paths and len(paths) > 1:
         raise click.UsageError("`-` reads standard input and cannot be mixed with other paths")
-    named = [stdin_filename] if stdin_filename else [p for p in paths if p != "-"]
     console = session.Console(quiet, verbose)
     if add_ignore is not None:
         if options["fix"]:
             raise click.UsageError("--add-ignore and --fix cannot go together: mend first, then suppress what is left")
         options["fix"], add_ignore = False, " ".join(add_ignore.split())
     task = session.Task(diff, since, shard, write_baseline, prune_baseline, add_ignore)
-    config = _resolve(options, named, given, isolated)
     if "-" in paths or stdin_filename is not None:
-        return session.check_stdin(sys.stdin.buffer.read(), stdin_filename or "-", config, console, task)
-    return session.check(paths or (".",), config, console, task)
+        if watch:
+            raise click.UsageError("--watch is for files, and cannot go with standard input")
+        settings = _settings_of(options, given, isolated)
+        return session.check_stdin(sys.stdin.buffer.read(), stdin_filename or "-", settings, console, task)
+    paths = paths or (".",)
+    if not watch:
+        return session.check(paths, _settings_of(options, given, isolated), console, task)
+    from torchlint import watching
+
+    if diff or write_baseline or prune_baseline or add_ignore is not None:
+        raise click.UsageError("--watch goes with linting and --fix only")
+    return watching.watch(
+        paths,
+        lambda: _settings_of(options, given, isolated),
+        lambda settings, cache: session.check(paths, settings, console, task, cache),
+        console.notice,
+    )
 
 
-def _resolve(options: dict[str, Any], paths: Sequence[str], given: Sequence[str], isolated: bool) -> Config:
+def _settings_of(options: dict[str, Any], given: Sequence[str], isolated: bool) -> Settings:
     from torchlint import config, registry, selection
 
     chosen = {name: value for name, value in options.items() if value is not None}
     known = selection.selectors(registry.load())
-    return config.resolve(chosen, paths, given=given, isolated=isolated, selectors=known)
+    return config.Settings(chosen, given=given, isolated=isolated, selectors=known)
 
 
 # ------------------------------------------------------------------------------------------------ the smaller commands
@@ -214,10 +230,15 @@ def _resolve(options: dict[str, Any], paths: Sequence[str], given: Sequence[str]
 @_settings
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show_config(paths: tuple[str, ...], given: tuple[str, ...], isolated: bool, as_json: bool, **options: Any) -> int:
-    """The settings in force, and where each comes from."""
-    from torchlint import pages
+    """The settings in force for PATHS, and where each comes from."""
+    from torchlint import pages, selection
 
-    click.echo(pages.config(_resolve(options, paths, given, isolated), as_json), nl=False)
+    config = _settings_of(options, given, isolated).common(paths)
+    click.echo(pages.config(config, as_json), nl=False)
+    for path in paths:
+        if not as_json and selection.calms(config, path):
+            groups = " and ".join(selection.calms(config, path))
+            click.echo(f"# {path} is a test file: {groups} rules are off there (see profile)")
     return 0
 
 
@@ -228,7 +249,7 @@ def clean(given: tuple[str, ...], isolated: bool, cache_dir: str | None) -> int:
     """Drop the cache."""
     from torchlint import cache
 
-    folder = _resolve({"cache_dir": cache_dir}, (), given, isolated).cache_folder
+    folder = _settings_of({"cache_dir": cache_dir}, given, isolated).common(()).cache_folder
     click.echo(f"Dropped {folder}." if cache.clean(folder) else f"There is no cache in {folder}.")
     return 0
 

@@ -23,6 +23,7 @@ else:
 
 OUTPUT_FORMATS = ("full", "concise", "grouped", "json", "json-lines", "sarif", "github", "gitlab", "junit", "rdjson")
 COLORS = ("auto", "always", "never")
+PROFILES = ("default", "strict")  # strict: test files are files as all others
 SEVERITIES = ("error", "warning", "info", "off")
 
 # Ruff's list, so that nobody has to learn a second one.
@@ -39,6 +40,18 @@ class ConfigError(Exception):
     """A setting is wrong; the message names the place and the remedy."""
 
 
+class Pattern(str):
+    """A pattern as in .gitignore that is relative to another folder than the settings it is among."""
+
+    __slots__ = ("root",)
+    root: str
+
+    def __new__(cls, text: str, root: str = "") -> Pattern:
+        pattern = super().__new__(cls, text)
+        pattern.root = root
+        return pattern
+
+
 @dataclass(slots=True, frozen=True)
 class Config:
     """One run's settings. `root` is the folder that patterns are relative to; `origins` says where a key was set."""
@@ -50,6 +63,7 @@ class Config:
     severity: Mapping[str, str] = field(default_factory=dict)
     per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     target_torch: str = ""
+    profile: str = "default"
     exclude: tuple[str, ...] = EXCLUDED
     extend_exclude: tuple[str, ...] = ()
     respect_gitignore: bool = True
@@ -79,9 +93,7 @@ class Config:
     @property
     def baseline_file(self) -> str:
         """The baseline as a path from here; empty where there is none."""
-        if not self.baseline or self.origins.get("baseline") == "--baseline":
-            return self.baseline
-        return os.path.relpath(self.root / self.baseline)
+        return os.path.relpath(self.root / self.baseline) if self.baseline else ""
 
     @property
     def excludes(self) -> tuple[str, ...]:
@@ -156,6 +168,7 @@ READERS: dict[str, Reader] = {
     "severity": _table(_one_of(*SEVERITIES), 'a table such as {missing-zero-grad = "warning"}'),
     "per_file_ignores": _table(_strings, 'a table such as {"tests/*" = ["whole-model-save"]}'),
     "target_torch": _version,
+    "profile": _one_of(*PROFILES),
     "exclude": _strings,
     "extend_exclude": _strings,
     "respect_gitignore": _flag,
@@ -175,7 +188,8 @@ READERS: dict[str, Reader] = {
     "color": _one_of(*COLORS),
 }
 
-_ADDING = ("extend_select", "ignore", "extend_exclude")  # a later layer adds to these
+_ADDING = ("extend_select", "ignore", "extend_exclude")  # an option adds to these
+_EXTENDING = ("extend_select", "extend_exclude")  # a file adds to these of the file that it extends
 
 
 def values(config: Config) -> dict[str, Any]:
@@ -199,51 +213,112 @@ def resolve(
     isolated: bool = False,
     selectors: Iterable[str] | None = None,
 ) -> Config:
-    """The settings in force.
+    """The settings in force for `paths`, as `Settings` has them. Raises ConfigError."""
+    return Settings(options, given=given, isolated=isolated, selectors=selectors).common(paths)
+
+
+class Settings:
+    """The settings of a run, and of each file in it: those of the nearest configuration file, under the command line.
 
     `options` are those given on the command line (absent when not given), by field name. `given` are the values of
-    `--config`: a file, or `key=value`. `paths` are what is linted: the file looked for is the nearest one above all of
-    them. `selectors` are the names of rules and groups that exist; None leaves names unchecked.
-
-    Raises ConfigError.
+    `--config`: a file, which then counts for all, or `key=value`. `selectors` are the names of rules and groups that
+    exist; None leaves names unchecked. Every folder is looked into once. Everything here raises ConfigError.
     """
-    start = common_folder(paths)
-    pairs: list[tuple[str, Any]] = []
-    file: Path | None = None
-    for one in given:
-        if "=" in one and not Path(one).is_file():
-            pairs.extend(_pair(one))
-        elif file is not None:
-            raise ConfigError(f"--config: {file} was given already; only one file can be")
-        else:
-            file = Path(one)
-            if not file.is_file():
-                raise ConfigError(f"--config: there is no file {one}; give a TOML file or key=value")
-    named = file is not None
-    if file is None and not isolated:
-        file = discover(start)
 
-    config = Config(root=Path.cwd())
-    if file is not None:
-        config = _layer(config, read_file(file), str(file))
-        config = dataclasses.replace(config, root=Path.cwd() if named else file.resolve().parent)
-    for name, value in pairs:
-        config = _layer(config, {name: value}, "--config")
-    config = _layer_options(config, options)
-    if selectors is not None:
-        _check_names(config, list(selectors))
-    return config
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        *,
+        given: Iterable[str] = (),
+        isolated: bool = False,
+        selectors: Iterable[str] | None = None,
+    ) -> None:
+        self.options = options
+        self.pairs: list[tuple[str, Any]] = []
+        self.selectors = None if selectors is None else list(selectors)
+        named: Path | None = None
+        for one in given:
+            if "=" in one and not Path(one).is_file():
+                self.pairs.extend(_pair(one))
+            elif named is not None:
+                raise ConfigError(f"--config: {named} was given already; only one file can be")
+            else:
+                named = Path(one)
+                if not named.is_file():
+                    raise ConfigError(f"--config: there is no file {one}; give a TOML file or key=value")
+        self.named = named
+        self.isolated = isolated
+        self.files: set[Path] = set()  # configuration files that were read
+        self._nearest: dict[str, Path | None] = {}  # by folder
+        self._configs: dict[Path | None, Config] = {}
+
+    def common(self, paths: Iterable[str]) -> Config:
+        """The settings of a run over `paths`: those of the nearest file above all of them."""
+        return self.at(str(common_folder(paths)))
+
+    def at(self, folder: str) -> Config:
+        """The settings of the files in a folder, which is absolute."""
+        file = self.named
+        if file is None and not self.isolated:
+            file = self._above(folder)
+        if file not in self._configs:
+            self._configs[file] = self._read(file)
+        return self._configs[file]
+
+    def _above(self, folder: str) -> Path | None:
+        known = self._nearest
+        todo: list[str] = []
+        while folder not in known:
+            todo.append(folder)
+            file = _in_folder(Path(folder))
+            above = str(Path(folder).parent)
+            if file is not None or above == folder:
+                known[folder] = file
+                break
+            folder = above
+        for one in todo:
+            known[one] = known[folder]
+        return known[folder]
+
+    def _read(self, file: Path | None) -> Config:
+        config = Config(root=Path.cwd())
+        if file is not None:
+            if file is not self.named:
+                config = dataclasses.replace(config, root=file.resolve().parent)
+            config = self._extended(config, file, ())
+        for name, value in self.pairs:
+            config = _layer(config, {name: value}, "--config")
+        config = _layer_options(config, self.options)
+        if self.selectors is not None:
+            _check_names(config, self.selectors)
+        return config
+
+    def _extended(self, config: Config, file: Path, through: tuple[Path, ...]) -> Config:
+        """`config` with a file's settings over it, and under these the ones of the file that it extends."""
+        table = read_file(file)
+        real = file.resolve()
+        self.files.add(real)
+        if real in through:
+            raise ConfigError(f"{file}: `extend` leads in a circle: {' -> '.join(map(str, (*through, real)))}")
+        base = table.pop("extend", None)
+        if base is not None:
+            if not isinstance(base, str):
+                raise ConfigError(f"{file}: `extend` must be a string, the path of a TOML file; it is {base!r}")
+            other = real.parent / Path(base).expanduser()
+            if not other.is_file():
+                raise ConfigError(f"{file}: `extend`: there is no file {other}")
+            config = self._extended(config, other, (*through, real))
+        # Of a file that `--config` names, what it says itself is meant from the current folder.
+        folder = config.root if file is self.named else real.parent
+        return _layer(config, table, str(file), folder, adding=bool(through) or base is not None)
 
 
-def discover(start: Path) -> Path | None:
-    """The nearest `torchlint.toml`, or `pyproject.toml` with a `[tool.torchlint]`, in `start` or above it."""
-    for folder in (start, *start.parents):
-        if (folder / "torchlint.toml").is_file():
-            return folder / "torchlint.toml"
-        project = folder / "pyproject.toml"
-        if project.is_file() and _table_of(project) is not None:
-            return project
-    return None
+def _in_folder(folder: Path) -> Path | None:
+    """The configuration file in a folder: `torchlint.toml`, or a `pyproject.toml` with a `[tool.torchlint]`."""
+    if (folder / "torchlint.toml").is_file():
+        return folder / "torchlint.toml"
+    project = folder / "pyproject.toml"
+    return project if project.is_file() and _table_of(project) is not None else None
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -292,31 +367,40 @@ def _pair(text: str) -> list[tuple[str, Any]]:
         raise ConfigError(f"--config {text}: is not TOML; write for instance 'preview=true': {error}") from error
 
 
-def _layer(config: Config, table: Mapping[str, Any], origin: str) -> Config:
-    """`config` with the keys of `table` over it."""
+def _layer(
+    config: Config, table: Mapping[str, Any], origin: str, folder: Path | None = None, *, adding: bool = False
+) -> Config:
+    """`config` with the keys of `table` over it. Paths and patterns in it are relative to `folder`."""
     values: dict[str, Any] = {}
     for written, value in table.items():
         name = written.replace("-", "_")
         if name not in READERS:
-            raise ConfigError(f"{origin}: there is no key `{written}`{nearest(written, map(key, READERS))}")
+            raise ConfigError(
+                f"{origin}: there is no key `{written}`{nearest(written, [*map(key, READERS), 'extend'])}"
+            )
         try:
             values[name] = READERS[name](value)
         except ValueError as error:
             raise ConfigError(f"{origin}: `{written}` must be {error}; it is {value!r}") from error
+    if folder is not None and folder != config.root:
+        values = {name: _from(folder, name, value) for name, value in values.items()}
+    for name in _EXTENDING if adding else ():
+        if name in values:
+            values[name] = (*getattr(config, name), *values[name])
     return _over(config, values, dict.fromkeys(values, origin))
 
 
 def _layer_options(config: Config, options: Mapping[str, Any]) -> Config:
-    values = dict(options)
     for name, value in options.items():
         if not isinstance(value, tuple):
             try:
                 READERS[name](value)
             except ValueError as error:
                 raise ConfigError(f"--{key(name)}: must be {error}; it is {value!r}") from error
-    for name in ("exclude", "extend_exclude"):
-        if name in values:
-            values[name] = tuple(_from_here(pattern, config.root) for pattern in values[name])
+    here = Path.cwd()
+    values = dict(options)
+    if here != config.root:
+        values = {name: _from(here, name, value) for name, value in options.items()}
     if "select" in values:
         # A selection on the command line is the whole selection: what a file ignores or adds was said of another one.
         config = dataclasses.replace(config, ignore=(), extend_select=())
@@ -326,12 +410,20 @@ def _layer_options(config: Config, options: Mapping[str, Any]) -> Config:
     return _over(config, values, {name: f"--{key(name)}" for name in options})
 
 
-def _from_here(pattern: str, root: Path) -> str:
-    """A pattern that was typed in the current folder, as one that is relative to `root`."""
-    here, root = Path.cwd(), root.resolve()
-    if "/" not in pattern.rstrip("/") or here == root or root not in here.parents:
-        return pattern
-    return f"/{here.relative_to(root).as_posix()}/{pattern.lstrip('/')}"
+def _from(folder: Path, name: str, value: Any) -> Any:
+    """A value that was said in `folder`, for settings with another root."""
+    match name:
+        case "exclude" | "extend_exclude":
+            return tuple(_pattern(one, folder) for one in value)
+        case "per_file_ignores":
+            return {_pattern(one, folder): names for one, names in value.items()}
+        case "baseline" | "cache_dir":
+            return str(folder / value) if value else value
+    return value
+
+
+def _pattern(text: str, folder: Path) -> str:
+    return Pattern(text, str(folder)) if "/" in text.rstrip("/") else text
 
 
 def _over(config: Config, values: Mapping[str, Any], origins: Mapping[str, str]) -> Config:

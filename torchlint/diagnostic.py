@@ -34,6 +34,15 @@ class Group(enum.Enum):
         return self in (Group.CORRECTNESS, Group.SUSPICIOUS, Group.PORTABILITY, Group.MIGRATION)
 
     @property
+    def in_tests(self) -> bool:
+        """Whether rules of this group run in test files unless told otherwise.
+
+        A test steps once on purpose, compares the outputs of a model in training mode, pickles a whole one to see
+        whether it can be: what is probably wrong in a program is probably right there. A certain bug stays one.
+        """
+        return self not in (Group.SUSPICIOUS, Group.PORTABILITY)
+
+    @property
     def severity(self) -> Severity:
         return Severity.ERROR if self is Group.CORRECTNESS else Severity.WARNING
 

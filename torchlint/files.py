@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from torchlint.config import Config, ConfigError
+from torchlint.config import Config, ConfigError, Pattern, Settings
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
 SUFFIXES = (".py", ".pyw", ".ipynb")
+_TEST_FOLDERS = {"test", "tests"}
 
 
 class MissingPathError(Exception):
@@ -33,25 +34,26 @@ class Files:
     notices: list[str] = field(default_factory=list)
 
 
-def find(paths: Iterable[str], config: Config) -> Files:
+def find(paths: Iterable[str], config: Config, settings: Settings | None = None) -> Files:
     """The files that `paths` (files and folders) stand for.
 
     A folder stands for the Python files and notebooks in it that are neither excluded nor ignored by Git. A named file
     is taken whatever its suffix and whatever Git says, unless it is excluded. Each is given once, as the user named it.
+    What is excluded the settings of each folder say, which are those of `config` where no `settings` are given.
     Raises MissingPathError, and ConfigError for a pattern that cannot be read.
     """
     found = Files()
-    excluded = Excluded(config.root, config.excludes)
+    excludes = _Excludes(config, settings)
     seen: dict[str, None] = {}
     for one in paths:
         path = os.path.normpath(one)
         if not os.path.lexists(one):
             raise MissingPathError(f"{one or repr(one)}: there is no such file or folder")
-        pattern = excluded.above(path)
+        pattern = excludes.of(os.path.dirname(path)).above(path)
         if pattern is not None:
             found.notices.append(f"{one}: skipped, it is excluded by `{pattern}` (see --exclude)")
         elif os.path.isdir(path):
-            for file in _walk(path, excluded, config.respect_gitignore, found.notices):
+            for file in _walk(path, excludes, config.respect_gitignore, found.notices):
                 seen.setdefault(os.path.normpath(file))
         else:
             seen.setdefault(path)
@@ -96,7 +98,7 @@ def _once(paths: Iterable[str]) -> Iterator[str]:
             yield path
 
 
-def _walk(top: str, excluded: Excluded, respect_gitignore: bool, notices: list[str]) -> Iterator[str]:
+def _walk(top: str, excludes: _Excludes, respect_gitignore: bool, notices: list[str]) -> Iterator[str]:
     def failed(error: OSError) -> None:
         notices.append(f"{error.filename}: skipped, it cannot be read: {error.strerror}")
 
@@ -104,6 +106,7 @@ def _walk(top: str, excluded: Excluded, respect_gitignore: bool, notices: list[s
     for folder, folders, files in os.walk(top, onerror=failed):
         if ignored is not None:
             ignored.enter(folder, files)
+        excluded = excludes.of(folder)
         folders[:] = sorted(
             name
             for name in folders
@@ -119,6 +122,39 @@ def _walk(top: str, excluded: Excluded, respect_gitignore: bool, notices: list[s
             yield path
 
 
+def folder_of(path: str) -> str:
+    """The folder that a file is in, from the root of the file system."""
+    return os.path.dirname(os.path.abspath(path))
+
+
+def is_test(filename: str, root: Path) -> bool:
+    """Whether a file holds tests: by its name, as pytest collects them, or by a folder below `root` that it is in."""
+    name = os.path.basename(filename)
+    if name == "conftest.py" or name.startswith("test_") or name.endswith(("_test.py", "_test.ipynb")):
+        return True
+    try:
+        below = Path(folder_of(filename)).relative_to(os.path.abspath(root)).parts
+    except ValueError:
+        return False  # outside, where folders above it are nobody's business
+    return not _TEST_FOLDERS.isdisjoint(below)
+
+
+class _Excludes:
+    """What is excluded in each folder."""
+
+    def __init__(self, config: Config, settings: Settings | None) -> None:
+        self.config = config
+        self.settings = settings
+        self.known: dict[int, Excluded] = {}  # by id of the settings
+
+    def of(self, folder: str) -> Excluded:
+        """The patterns that hold in a folder."""
+        config = self.settings.at(os.path.abspath(folder)) if self.settings is not None else self.config
+        if id(config) not in self.known:
+            self.known[id(config)] = Excluded(config.root, config.excludes)
+        return self.known[id(config)]
+
+
 class Excluded:
     """Patterns as in .gitignore, relative to a root folder. Most are plain names, which cost no pattern matching.
 
@@ -128,11 +164,12 @@ class Excluded:
     def __init__(self, root: Path, patterns: Sequence[str]) -> None:
         self.root = os.path.abspath(root)
         self.names = {p for p in patterns if not set(p) & set("*?[]!/\\# ")}
-        self.specs: list[tuple[str, GitIgnoreSpec]] = []
+        self.specs: list[tuple[str, str, GitIgnoreSpec]] = []  # with the folder that the pattern is relative to
         for pattern in patterns:
             if pattern not in self.names:
                 try:
-                    self.specs.append((pattern, spec_of([pattern])))
+                    root_of = pattern.root if isinstance(pattern, Pattern) else self.root
+                    self.specs.append((pattern, root_of, spec_of([pattern])))
                 except ValueError as error:
                     raise ConfigError(f"exclude: `{pattern}` is not a pattern as in .gitignore: {error}") from error
 
@@ -141,11 +178,12 @@ class Excluded:
         name = os.path.basename(path)
         if name in self.names:
             return name
-        if self.specs:
-            relative = _relative(path, self.root) + ("/" if folder else "")
-            for pattern, spec in self.specs:
-                if spec.match_file(relative):
-                    return pattern
+        roots: dict[str, str] = {}
+        for pattern, root, spec in self.specs:
+            if root not in roots:
+                roots[root] = _relative(path, root) + ("/" if folder else "")
+            if spec.match_file(roots[root]):
+                return pattern
         return None
 
     def above(self, path: str) -> str | None:

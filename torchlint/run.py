@@ -10,12 +10,12 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchlint import builtin, engine, imports, registry, suppress
+from torchlint import builtin, engine, files, imports, registry, suppress
 from torchlint.cache import Cache, Entry, entry_of
 from torchlint.config import Config
 from torchlint.diagnostic import Diagnostic, Safety, Severity
@@ -32,6 +32,14 @@ PAYS_FROM = 1_000_000
 
 
 @dataclass(slots=True, frozen=True)
+class Scope:
+    """What holds for the files below a configuration file that is not the run's own."""
+
+    config: Config
+    selection: Selection
+
+
+@dataclass(slots=True, frozen=True)
 class Plan:
     """What is done with every file; sent to each process once."""
 
@@ -41,6 +49,7 @@ class Plan:
     baseline: Baseline | None = None  # what is known already
     changes: Changes | None = None  # the rows that count, where not all do
     reason: str | None = None  # add comments that suppress what is found, with this reason
+    scopes: Mapping[str, Scope] = field(default_factory=dict)  # by folder, where others than these settings hold
 
     @property
     def mends(self) -> bool:
@@ -245,23 +254,27 @@ class Worker:
         self.plan = plan
         self.rules = registry.load()
         self.known = frozenset(registry.by_name())
-        self.per_file = PerFile(plan.selection, plan.config)
+        self._top = PerFile(plan.selection, plan.config)
+        self._others = {id(one): PerFile(one.selection, one.config) for one in plan.scopes.values()}
+
+    def per_file(self, path: str) -> PerFile:
+        """What is reported for a file, by the settings that hold for it."""
+        scopes = self.plan.scopes
+        scope = scopes.get(files.folder_of(path)) if scopes else None
+        return self._top if scope is None else self._others[id(scope)]
 
     def file(self, path: str) -> Record:
         """Checks a file, and writes it where it is mended."""
         notebook = path.endswith(".ipynb")  # of which only the code counts, not the pictures
-        if not notebook and _size(path) > self.plan.config.max_file_size:
-            return self._too_large(path)
+        limit = self.per_file(path).config.max_file_size
+        if not notebook and _size(path) > limit:
+            return _too_large(path, limit)
         source = self._read(path)
         if isinstance(source, Record):
             return source
-        if notebook and len(source.data) > self.plan.config.max_file_size:
-            return self._too_large(path)
+        if notebook and len(source.data) > limit:
+            return _too_large(path, limit)
         return self._written(source, self.source(source))
-
-    def _too_large(self, path: str) -> Record:
-        limit = self.plan.config.max_file_size
-        return Record(path, notice=f"{path}: skipped, larger than max-file-size ({limit} bytes)")
 
     def _read(self, path: str, data: bytes | None = None) -> Source | Record:
         """The source in a file, or in `data`; what becomes of the file where there is none."""
@@ -307,9 +320,10 @@ class Worker:
             return Record(source.filename, (engine.crash("the check of this file", error, source.filename),))
 
     def _check(self, source: Source, known: list[Diagnostic] | None) -> Record:
-        codes = self.per_file.codes(source.filename)
+        per_file = self.per_file(source.filename)
+        codes = per_file.codes(source.filename)
         sieve = _Sieve(self.plan, source)
-        target = self.plan.config.target_torch
+        target = per_file.config.target_torch
         suppressed: dict[int, int] = {}  # how many, by id of the source
 
         def chosen(one: Source, everything: list[Diagnostic]) -> list[Diagnostic]:
@@ -321,7 +335,7 @@ class Worker:
             ]
             found = suppress.apply(one, holding, self.known, codes & self.known, codes)
             suppressed[id(one)] = len(holding) - sum(d.group != builtin.SUPPRESSION for d in found)
-            return sieve([self.per_file.loudness(d) for d in found], one)
+            return sieve([per_file.loudness(d) for d in found], one)
 
         def lint(one: Source) -> list[Diagnostic]:
             return chosen(one, engine.analyse(one, self.rules))
@@ -407,6 +421,10 @@ def _record(source: Source, found: list[Diagnostic]) -> Record:
     if source.program is None:
         return Record(source.filename, placed, rows=rows)
     return Record(source.filename, placed, cells=source.program.rows(rows))
+
+
+def _too_large(path: str, limit: int) -> Record:
+    return Record(path, notice=f"{path}: skipped, larger than max-file-size ({limit} bytes)")
 
 
 def _rows(source: Source, found: list[Diagnostic]) -> dict[int, str]:

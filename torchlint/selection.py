@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from torchlint import builtin
+from torchlint import builtin, files
 from torchlint.config import Config, ConfigError
 from torchlint.diagnostic import Diagnostic, Group, Severity
 from torchlint.files import Excluded
@@ -27,6 +27,7 @@ class Selection:
     codes: frozenset[str]
     severity: Mapping[str, Severity] = field(default_factory=dict)
     quiet: Sequence[tuple[str, frozenset[str]]] = ()  # pattern of files, and the codes not reported there
+    not_in_tests: frozenset[str] = frozenset()  # codes not reported in test files
     notices: tuple[str, ...] = ()
 
 
@@ -73,7 +74,21 @@ def resolve(config: Config, rules: Sequence[Rule]) -> Selection:
             severity[code] = Severity(level)
 
     quiet = [(pattern, _expand(names, groups)) for pattern, names in config.per_file_ignores.items()]
-    return Selection(frozenset(codes), severity, tuple(quiet), tuple(notices))
+    not_in_tests: frozenset[str] = frozenset()
+    if config.profile != "strict":
+        calm = {group.value for group in Group if not group.in_tests}
+        # What was asked for by name, of the rule or its group, is wanted everywhere.
+        not_in_tests = frozenset(
+            code for code in codes if groups[code] in calm and selected.isdisjoint((code, groups[code], ALL))
+        )
+    return Selection(frozenset(codes), severity, tuple(quiet), not_in_tests, tuple(notices))
+
+
+def calms(config: Config, path: str) -> list[str]:
+    """The groups that are on by default and off in this file, which holds tests."""
+    if config.profile == "strict" or not files.is_test(path, config.root):
+        return []
+    return [group.value for group in Group if group.default and not group.in_tests]
 
 
 def _expand(names: Iterable[str], groups: Mapping[str, str]) -> frozenset[str]:
@@ -99,10 +114,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 class PerFile:
-    """Which of the selected codes are reported for a file: `per-file-ignores`, applied."""
+    """Which of the selected codes are reported for a file: `per-file-ignores` and `profile`, applied."""
 
     def __init__(self, selection: Selection, config: Config) -> None:
         self.selection = selection
+        self.config = config
         try:
             self.patterns = [(Excluded(config.root, [pattern]), codes) for pattern, codes in selection.quiet]
         except ConfigError as error:
@@ -114,6 +130,8 @@ class PerFile:
         for patterns, ignored in self.patterns:
             if codes & ignored and patterns.above(filename) is not None:
                 codes -= ignored
+        if codes & self.selection.not_in_tests and files.is_test(filename, self.config.root):
+            codes -= self.selection.not_in_tests
         return codes
 
     def loudness(self, found: Diagnostic) -> Diagnostic:

@@ -15,7 +15,7 @@ import click
 
 from torchlint import builtin, files, registry, report, run, selection
 from torchlint.cache import Cache
-from torchlint.config import Config, ConfigError, common_folder, key
+from torchlint.config import Config, ConfigError, Settings, common_folder, key
 from torchlint.report import text
 from torchlint.report.progress import Progress
 from torchlint.report.style import Style, style_for
@@ -73,12 +73,19 @@ class Task:
                 raise ConfigError(f"--{key(one)} and --{key(other)} cannot go together")
 
 
-def check(paths: Sequence[str], config: Config, console: Console, task: Task = Task()) -> int:
-    """Checks `paths`, prints the report and returns the exit status. Raises ConfigError for what was asked wrongly."""
+def check(
+    paths: Sequence[str], settings: Settings, console: Console, task: Task = Task(), cache: Cache | None = None
+) -> int:
+    """Checks `paths`, prints the report and returns the exit status.
+
+    What is remembered of files comes from `cache`, or from where the settings say. Raises ConfigError for what was
+    asked wrongly.
+    """
     task.refuse()
+    config = settings.common(paths)
     plan = _plan(config, console, task)
     try:
-        found = files.find(paths, config)
+        found = files.find(paths, config, settings)
     except files.MissingPathError as error:
         raise ConfigError(str(error)) from error
     for notice in found.notices:
@@ -96,11 +103,12 @@ def check(paths: Sequence[str], config: Config, console: Console, task: Task = T
         from torchlint import changes
 
         plan = dataclasses.replace(plan, changes=changes.since(task.since, common_folder(paths), chosen))
-    plan = dataclasses.replace(plan, baseline=known)
+    plan = dataclasses.replace(plan, baseline=known, scopes=_scopes(settings, config, chosen, console))
     for path in chosen:
         console.detail(f"checks {path}")
     started = time.perf_counter()
-    cache = Cache.open(config.cache_folder) if config.cache else None
+    if cache is None and config.cache:
+        cache = Cache.open(config.cache_folder)
     with Progress(sys.stderr, len(chosen), wanted=not console.quiet) as progress:
         outcome = run.run(chosen, plan, cache, progress)
     cached = "" if outcome.analysed is None else f", {len(chosen) - outcome.analysed} of them from the cache"
@@ -130,14 +138,15 @@ def _settle(outcome: run.Report, known: Baseline, task: Task, console: Console) 
     """Writes the baseline where that is asked for; else what it no longer needs becomes findings."""
     from torchlint import baseline
 
-    plan = outcome.plan
-    per_file = selection.PerFile(plan.selection, plan.config)
+    worker = run.Worker(outcome.plan)
     codes = registry.by_name().keys() | builtin.SUPPRESSION_CODES.keys()
     seen: dict[str, baseline.Seen] = {}
     for record in outcome.records:
         if record.notice or any(one.group == builtin.FILE for one in record.findings):
             continue  # the rules did not get to see it
-        seen[known.name(record.filename)] = baseline.Seen(per_file.codes(record.filename), record.known)
+        seen[known.name(record.filename)] = baseline.Seen(
+            worker.per_file(record.filename).codes(record.filename), record.known
+        )
     if task.write_baseline:
         entries = baseline.renewed(known, seen, codes)
         baseline.write(known.path, entries)
@@ -166,9 +175,10 @@ def _settle(outcome: run.Report, known: Baseline, task: Task, console: Console) 
         outcome.records.append(run.Record(known.path, found_there, rows=rows))
 
 
-def check_stdin(data: bytes, filename: str, config: Config, console: Console, task: Task = Task()) -> int:
+def check_stdin(data: bytes, filename: str, settings: Settings, console: Console, task: Task = Task()) -> int:
     """Checks one source text as if it stood in `filename`. With `fix`, prints it mended, and the findings elsewhere."""
     task.refuse(stdin=True)
+    config = settings.common([filename])
     # What the baseline no longer needs is for a run over files to tell: an editor asks at every key.
     known = _baseline(config, task)
     if known is not None:
@@ -189,13 +199,7 @@ def check_stdin(data: bytes, filename: str, config: Config, console: Console, ta
 
 
 def _plan(config: Config, console: Console, task: Task) -> run.Plan:
-    rules = registry.load()
-    chosen = selection.resolve(config, rules)
-    for notice in chosen.notices:
-        console.notice(notice)
-    for origin in dict.fromkeys(config.origins.values()):
-        if not origin.startswith("--"):
-            console.detail(f"settings from {origin}")
+    chosen = _selection(config, console)
     if not chosen.codes:
         console.notice("no rule is selected; only broken files are reported")
     config = _github(config)
@@ -205,6 +209,29 @@ def _plan(config: Config, console: Console, task: Task) -> run.Plan:
             f"use one of {', '.join(report.COUNTING)}"
         )
     return run.Plan(config, chosen, task.diff, reason=task.add_ignore)
+
+
+def _selection(config: Config, console: Console) -> selection.Selection:
+    chosen = selection.resolve(config, registry.load())
+    for notice in chosen.notices:
+        console.notice(notice)
+    for origin in dict.fromkeys(config.origins.values()):
+        if not origin.startswith("--"):
+            console.detail(f"settings from {origin}")
+    return chosen
+
+
+def _scopes(settings: Settings, config: Config, paths: Sequence[str], console: Console) -> dict[str, run.Scope]:
+    """The folders for whose files other settings hold than `config`, the run's own."""
+    scopes: dict[str, run.Scope] = {}
+    known: dict[int, run.Scope] = {}
+    for folder in dict.fromkeys(files.folder_of(path) for path in paths):
+        one = settings.at(folder)
+        if one is not config:
+            if id(one) not in known:
+                known[id(one)] = run.Scope(one, _selection(one, console))
+            scopes[folder] = known[id(one)]
+    return scopes
 
 
 def _github(config: Config) -> Config:
