@@ -138,7 +138,17 @@ def digest(line: str) -> str:
 
 def lint(package: str, folder: Path, cache: Path) -> tuple[list[Finding], int]:
     """The findings of the default rules below a folder, as a user gets them, and the number of Python files."""
-    command = [sys.executable, "-m", "torchlint", "check", "--isolated", "--no-respect-gitignore", "-j1", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "torchlint",
+        "check",
+        "--isolated",
+        "--profile=strict",
+        "--no-respect-gitignore",
+        "-j1",
+        "--quiet",
+    ]
     command += ["--cache-dir", str(cache), "--output-format", "json-lines", "."]
     search = {"PYTHONPATH": str(CHECKOUT)}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
