@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toys
@@ -219,11 +220,27 @@ def test_severity_and_per_file_ignores_are_applied(tmp_path: Path, monkeypatch: 
     ]
 
 
-def test_a_comment_is_not_unneeded_where_its_rule_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"per_file_ignores": {"a.py": ("toy-alarm", "toy-elder")}},
+        {"ignore": ("toy-alarm",)},
+        {"select": ("suppression",)},
+        {"target_torch": "3.0"},
+        {},
+    ],
+)
+def test_a_comment_is_unneeded_where_no_rule_finds_anything_selected_or_not(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toys.install(monkeypatch)
-    path = write(tmp_path / "a.py", "alarm()  # torchlint: ignore[toy-alarm]\n")
-    assert run.run([path], plan(per_file_ignores={"a.py": ("toy-alarm",)}, root=tmp_path)).findings == []
-    assert run.run([path], plan(ignore=("toy-alarm",))).findings == []
+    comment = "# torchlint: ignore[toy-alarm, toy-elder]\n"
+    path = write(tmp_path / "a.py", f"alarm(); elder()  {comment}alarm()  {comment}x = 1  {comment}")
+    found = run.run([path], plan(root=tmp_path, **settings)).findings
+    assert [(one.span.row, one.message.partition(":")[2]) for one in found if one.code == "unused-suppression"] == [
+        (2, " `toy-elder` finds nothing here"),
+        (3, " `toy-alarm`, `toy-elder` find nothing here"),
+    ]
 
 
 def test_findings_of_all_files_are_in_one_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

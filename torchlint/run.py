@@ -327,14 +327,18 @@ class Worker:
         suppressed: dict[int, int] = {}  # how many, by id of the source
 
         def chosen(one: Source, everything: list[Diagnostic]) -> list[Diagnostic]:
-            """All rules always run, so that what is remembered serves every selection."""
-            holding = [
-                d
-                for d in everything
-                if d.group == builtin.FILE or (d.code in codes and applies(d.since, d.until, target))
-            ]
-            found = suppress.apply(one, holding, self.known, codes & self.known, codes)
-            suppressed[id(one)] = len(holding) - sum(d.group != builtin.SUPPRESSION for d in found)
+            """All rules always run, so that what is remembered serves every selection.
+
+            A comment is unneeded when none of them finds anything there, whether it is selected here or not.
+            """
+
+            def told(d: Diagnostic) -> bool:
+                if d.group in (builtin.FILE, builtin.SUPPRESSION):
+                    return True
+                return d.code in codes and applies(d.since, d.until, target)
+
+            found = [d for d in suppress.apply(one, everything, self.known, codes) if told(d)]
+            suppressed[id(one)] = sum(map(told, everything)) - sum(d.group != builtin.SUPPRESSION for d in found)
             return sieve([per_file.loudness(d) for d in found], one)
 
         def lint(one: Source) -> list[Diagnostic]:

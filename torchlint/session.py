@@ -120,6 +120,8 @@ def check(
 
 def _baseline(config: Config, task: Task) -> Baseline | None:
     """The known findings of this run: those that count, or those that are written anew."""
+    if not (config.baseline or task.write_baseline or task.prune_baseline):
+        return None
     from torchlint import baseline
 
     if task.write_baseline:
@@ -129,9 +131,7 @@ def _baseline(config: Config, task: Task) -> Baseline | None:
         return known
     if config.baseline:
         return baseline.read(config.baseline_file)
-    if task.prune_baseline:
-        raise ConfigError("--prune-baseline needs a baseline; name it with --baseline FILE")
-    return None
+    raise ConfigError("--prune-baseline needs a baseline; name it with --baseline FILE")
 
 
 def _settle(outcome: run.Report, known: Baseline, task: Task, console: Console) -> None:

@@ -53,12 +53,12 @@ class _Comment:
 
 
 def apply(
-    source: Source, found: Iterable[Diagnostic], known: Collection[str], ran: Collection[str], report: Collection[str]
+    source: Source, found: Iterable[Diagnostic], known: Collection[str], report: Collection[str]
 ) -> list[Diagnostic]:
-    """`found` without what comments in `source` suppress, and with what is wrong with these comments.
+    """`found`, all that rules find, without what comments in `source` suppress, and with what is wrong with these.
 
-    `known` are the names of all rules, `ran` those that looked at this file (only for them a comment can be unused),
-    `report` those of `builtin.SUPPRESSION_CODES` that are wanted. What befell the file itself is never suppressed.
+    `known` are the names of all rules, `report` those of `builtin.SUPPRESSION_CODES` that are wanted. What befell the
+    file itself is never suppressed.
     """
     found = list(found)
     if not may_hold(source.data, known):
@@ -68,8 +68,8 @@ def apply(
     except SourceError:
         return found  # unreadable, which is among the findings
     left = [one for one in found if one.group == builtin.FILE or not _suppressed(one, comments)]
-    if any(one.group == builtin.FILE for one in found):
-        ran = ()  # the rules did not get to see all of the file, so nothing is known to be unused
+    # Where the rules did not get to see all of the file, nothing is known to be unused.
+    ran = known if all(one.group != builtin.FILE for one in found) else ()
     left.extend(one for one in _complaints(source, comments, ran) if one.code in report)
     return sorted(left, key=lambda d: d.key)
 
