@@ -59,24 +59,28 @@ def since(revision: str, folder: Path, files: Iterable[str]) -> Changes:
     Raises ConfigError: no Git, no repository, no such revision, no common history, a file outside the repository.
     """
     top = os.path.realpath(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel").rstrip(b"\n")))
-    commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").decode()
-    base = _git(folder, "merge-base", commit.strip(), "HEAD").decode().strip()
+    commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").split()[-1]
+    base = _git(folder, "merge-base", commit.decode(), "HEAD").decode().strip()
     # Settings of the user's that change what a diff looks like are overruled.
     options = ("--unified=0", "--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", "--submodule=diff")
     prefixes = ("--src-prefix=a/", "--dst-prefix=b/")
     diff = _git(Path(top), "-c", "core.quotePath=false", "diff", *options, *prefixes, base, "--")
     tracked = _git(Path(top), "ls-files", "-z", "--recurse-submodules").split(b"\0")
-    known = {os.path.join(top, os.fsdecode(name)) for name in tracked}
+    known = {_path(top, os.fsdecode(name)) for name in tracked}
     changes = Changes()
     for name, hunks in _parse(diff):
-        path = os.path.join(top, name)
+        path = _path(top, name)
         changes.rows[path] = list(_ranges(path, hunks))
     for file in map(os.path.realpath, files):
-        if os.path.commonpath([top, file]) != top:
+        if not file.startswith(_path(top, "")):
             raise ConfigError(f"--since: {file} is outside the repository {top}")
         if file not in known:
             changes.new.add(file)
     return changes
+
+
+def _path(top: str, name: str) -> str:
+    return os.path.join(top, name.replace("/", os.sep))
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
