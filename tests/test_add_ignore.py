@@ -79,7 +79,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = torchlint("--add-ignore=later", cwd=folder)
     assert (done.code, found(done)) == (0, [])
     assert "by comments." in done.out
-    assert torchlint(cwd=folder).out == f"All checks passed: {len(CASES)} files.\n"
+    assert f"All checks passed: {len(CASES)} files." in torchlint(cwd=folder).out
     return folder
 
 
