@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -194,6 +195,21 @@ class TestSince:
         commit(cwd="sub")
         assert since() == ["sub/m.py:6 tensor-move-discarded", "sub/new.py:4 tensor-move-discarded"]
         assert since("sub/m.py", rev="HEAD~1", cwd=".") != []
+
+    def test_cells_of_a_notebook(self, repository: Path) -> None:
+        def notebook(*cells: str) -> None:
+            code = [
+                {"cell_type": "code", "metadata": {}, "outputs": [], "source": cell.splitlines(True)} for cell in cells
+            ]
+            write("n.ipynb", json.dumps({"cells": code, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1))
+
+        notebook(HEAD + MOVE, SAVE + "y = 1\n")
+        commit()
+        assert since() == []
+        notebook(HEAD + MOVE, "x.cuda()\n" + SAVE + "y = 1\n")
+        done = torchlint("--since", "HEAD")
+        assert done.out.splitlines()[0].startswith("n.ipynb:cell 2:1:1: tensor-move-discarded")
+        assert len(done.out.splitlines()) == 2
 
     def test_only_what_counts_is_mended(self, repository: Path) -> None:
         write("a.py", HEAD, "x.cuda()\n", MOVE, SAVE)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torchlint.config import ConfigError
 from torchlint.diagnostic import Diagnostic
-from torchlint.source import SourceError, decode
+from torchlint.source import Source, SourceError, decode
 from torchlint.text import rows_of
 
 _HUNK = re.compile(rb"@@ -\d+(?:,(?P<old>\d+))? \+(?P<start>\d+)(?:,(?P<new>\d+))? @@")
@@ -31,7 +31,7 @@ class Changes:
     rows: dict[str, list[range]] = field(default_factory=dict)
     new: set[str] = field(default_factory=set)
 
-    def touch(self, finding: Diagnostic) -> bool:
+    def touch(self, finding: Diagnostic, source: Source) -> bool:
         """Whether a finding stands on a changed row: its own, its statement's header, or one it points to there."""
         path = os.path.realpath(finding.filename)
         if path in self.new:
@@ -39,18 +39,12 @@ class Changes:
         changed = self.rows.get(path)
         if not changed:
             return False
-        if path.endswith(".ipynb"):
-            return True  # the rows of a notebook's JSON are not those of its cells
-        own = range(finding.span.row, finding.span.end_row + 1)
-        header = range(finding.statement_row, finding.statement_end_row + 1)
-        others = (
-            range(one.span.row, one.span.end_row + 1) for one in finding.related if one.filename == finding.filename
-        )
-        return any(_meet(one, other) for one in (own, header, *others) for other in changed)
-
-
-def _meet(one: range, other: range) -> bool:
-    return one.start < other.stop and other.start < one.stop
+        spans = [finding.span, *(one.span for one in finding.related if one.filename == finding.filename)]
+        places = [(span.row, span.end_row) for span in spans]
+        if finding.statement_row:
+            places.append((finding.statement_row, finding.statement_end_row))
+        rows = [(source.row_in_file(first), source.row_in_file(last)) for first, last in places]
+        return any(first < one.stop and one.start <= last for first, last in rows for one in changed)
 
 
 def since(revision: str, folder: Path, files: Iterable[str]) -> Changes:

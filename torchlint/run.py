@@ -413,7 +413,7 @@ class _Sieve:
         if source is not self.source:
             new, _ = baseline.sift(found, keys, self.old)
             return [found[at] for at in new]
-        counts = [one.group == builtin.FILE or self.changes.touch(one) for one in found]
+        counts = [one.group == builtin.FILE or self.changes.touch(one, source) for one in found]
         self.old = Counter(key for key, wanted in zip(keys, counts, strict=True) if not wanted)
         return [one for one, wanted in zip(found, counts, strict=True) if wanted]
 

@@ -115,6 +115,13 @@ class Source:
             return replace(placed, file_row=self.notebook.row(placed.cell, placed.span.row))
         return placed
 
+    def row_in_file(self, row: int) -> int:
+        """The row of the file that a row of its program stands in."""
+        cell = self.program.cell(row) if self.program is not None else None
+        if self.notebook is None or cell is None:
+            return row
+        return self.notebook.row(cell.number, max(1, row - cell.row))
+
     @property
     def tree(self) -> libcst.Module:
         """The syntax tree. Raises SourceError (`syntax-error` or `io-error`) with the place."""
