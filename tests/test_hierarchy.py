@@ -135,6 +135,11 @@ def test_mistakes(files: dict[str, str], message: str) -> None:
     assert message.format(here=Path.cwd()) in done.err
 
 
+def test_a_template_of_another_program_is_not_ours_to_read() -> None:
+    write("two/pyproject.toml", "{% if poetry %}\n[tool.poetry]\n")
+    assert len(found(torchlint())) == 6
+
+
 def test_each_folder_is_looked_into_once(monorepo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pyproject("one", "preview = true\n")
     looked: list[Path] = []

@@ -318,7 +318,9 @@ def _in_folder(folder: Path) -> Path | None:
     if (folder / "torchlint.toml").is_file():
         return folder / "torchlint.toml"
     project = folder / "pyproject.toml"
-    return project if project.is_file() and _table_of(project) is not None else None
+    # Most say nothing of torchlint, and some of them are templates of other programs, which are no TOML yet.
+    ours = project.is_file() and "torchlint" in _text_of(project) and _table_of(project) is not None
+    return project if ours else None
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -329,14 +331,19 @@ def read_file(path: Path) -> dict[str, Any]:
     return table
 
 
-def _table_of(path: Path) -> dict[str, Any] | None:
-    """The table for torchlint in a TOML file; None for a pyproject.toml that has none."""
+def _text_of(path: Path) -> str:
     try:
-        data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not valid UTF-8, as TOML must be") from error
+
+
+def _table_of(path: Path) -> dict[str, Any] | None:
+    """The table for torchlint in a TOML file; None for a pyproject.toml that has none."""
+    try:
+        data: dict[str, Any] = tomllib.loads(_text_of(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
     if path.name != "pyproject.toml":
