@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import textwrap
@@ -9,6 +10,7 @@ import textwrap
 import pytest
 from findings import finding, report
 
+from torchlint import builtin
 from torchlint.config import OUTPUT_FORMATS, Config
 from torchlint.diagnostic import Diagnostic, Related, Remedy, Safety, Severity, Span, TextEdit
 from torchlint.report import FORMATS, render, text
@@ -305,9 +307,16 @@ def test_the_summary_tells_what_was_mended() -> None:
     assert text.fixes(found, PLAIN) == "Fixed a.py:\n  2 x toy-alarm\n"
 
 
+def test_the_summary_says_what_could_not_be_checked() -> None:
+    broken = builtin.file_error("syntax-error", "invalid syntax", "b.py")
+    cell = dataclasses.replace(builtin.file_error("syntax-error", "invalid syntax", "n.ipynb"), cell=2)
+    line = text.summary(report(finding(), broken, cell), PLAIN)
+    assert line == "Found 3 errors in 3 files. 1 file could not be checked.\n", "the other cells were"
+
+
 def test_the_summary_counts_no_file_that_was_left_out() -> None:
     found = report()
-    found.records = [Record("a.py"), Record("b.py", notice="too large")]
+    found.records = [Record("a.py"), Record("b.py", notice="too large"), Record("r.ipynb", notice="in R", aside=True)]
     assert text.summary(found, PLAIN) == "All checks passed: 1 file. 1 file skipped.\n"
 
 

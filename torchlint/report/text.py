@@ -291,13 +291,13 @@ def summary(report: Report, style: Style) -> str:
         if remedies:
             parts.append(f"{', '.join(remedies)}.")
     if findings or fixed or report.silenced:
-        broken = len({one.filename for one in findings if one.group == builtin.FILE})
+        broken = len({one.filename for one in findings if one.group == builtin.FILE and one.cell is None})
         parts += [style(f"{number(broken, 'file')} could not be checked.", "red")] if broken else []
     else:
         checked = sum(not record.notice for record in report.records)
         told = f"All checks passed: {number(checked, 'file')}."
         parts.append(style(told, "green") if checked else "Nothing was checked: no files.")
-    skipped = sum(bool(record.notice) and not record.findings for record in report.records)
+    skipped = sum(bool(record.notice) and not record.aside and not record.findings for record in report.records)
     if skipped:
         parts.append(f"{number(skipped, 'file')} skipped.")
     if report.known:
