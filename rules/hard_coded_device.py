@@ -2,7 +2,8 @@
 
 ## What it finds
 `.cuda()`, `.to("cuda")` or `device="cuda:0"` without a test, in a function that elsewhere chooses between CUDA and
-the CPU (`"cuda" if torch.cuda.is_available() else "cpu"`), or whose module does. The finding stands at the call.
+the CPU (`"cuda" if torch.cuda.is_available() else "cpu"`), or whose module does, or that leaves the choice to an
+`Accelerator` or a `Fabric`. The finding stands at the call.
 
 ## Why it hurts
 The program says that it works without a GPU, and does not: at this line it ends with "Torch not compiled with CUDA
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.PORTABILITY
-words = [{"cuda"}, {"is_available", "use_cuda", "cuda_available", "no_cuda", "use_gpu"}]
+words = [{"cuda"}, {"is_available", "use_cuda", "cuda_available", "no_cuda", "use_gpu", "Accelerator", "Fabric"}]
 fixable = "sometimes"
 
 
@@ -110,8 +111,10 @@ def _provides(one: Event, event: DeviceNamed) -> bool:
 def _fix(facts: Facts, event: DeviceNamed, chosen: Event) -> Fix | None:
     statement = facts.text(Site(chosen.site.statement, chosen.site.statement, None))
     name, assigned, _ = statement.partition(" = ")
+    if isinstance(chosen, DeviceChosen) and chosen.engine is not None:
+        name = f"{chosen.engine.name}.device"
     reach = chosen.site.function in (None, event.site.function)
-    if not assigned or not name.isidentifier() or not reach or not isinstance(chosen, DeviceChosen):
+    if not assigned or not name.replace(".", "_").isidentifier() or not reach or not isinstance(chosen, DeviceChosen):
         return None
     change: Change
     if event.argument is not None:

@@ -476,6 +476,22 @@ class Scaler(Value):
 
 
 @dataclass(slots=True, eq=False)
+class Engine(Value):
+    """An object of a training framework that does a part of the loop: an `Accelerator`, a `Fabric`."""
+
+    api: str = ""
+    settings: dict[str, Value] = field(default_factory=dict)  # the arguments that it was made with, by keyword
+    open: bool = False  # there may be others
+
+
+@dataclass(slots=True, eq=False)
+class Metric(Value):
+    """A metric of torchmetrics: it adds up what it is given, until it is reset."""
+
+    api: str = ""
+
+
+@dataclass(slots=True, eq=False)
 class Autocast(Value):
     """`torch.autocast(...)`: the device and the dtype it names, where they are certain.
 
@@ -717,6 +733,8 @@ class Backward(Event):
     loss: Value | None = None
     roots: frozenset[Value] | None = None
     autocast: Autocast | None = None  # the innermost region of mixed precision that it stands in
+    through: Value | None = None  # the engine of a framework that runs it
+    written: Site | None = None  # the loss, where the call is a method of it
     error_expected: bool = False  # in `with pytest.raises(...)` and its like
     by_trainer: bool = False  # a framework runs it, on what the function at `site` returns
 
@@ -936,7 +954,12 @@ class DeviceNamed(Event):
 
 @dataclass(slots=True, eq=False)
 class DeviceChosen(Event):
-    """The program chooses between the CPU and something else: `"cuda" if torch.cuda.is_available() else "cpu"`."""
+    """The program chooses between the CPU and something else: `"cuda" if torch.cuda.is_available() else "cpu"`.
+
+    Or an `engine` does, which its `device` then tells.
+    """
+
+    engine: Value | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -1084,6 +1107,37 @@ class Saved(Event):
     def asked(self) -> frozenset[str]:
         """The words of all tests that decide whether the program gets here, callers' tests included."""
         return frozenset().union(*self.tests, self.left, *(frame.left for frame in self.frame.stack()))
+
+
+@dataclass(slots=True, eq=False)
+class Prepared(Event):
+    """An engine is given models, optimizers, loaders and schedulers, to be used as it gives them back."""
+
+    engine: Value = field(default_factory=Value)
+    given: list[Value] = field(default_factory=list)
+    open: bool = False  # more may be given than can be seen
+
+
+@dataclass(slots=True, eq=False)
+class MetricUpdated(Event):
+    """A metric adds up a batch."""
+
+    metric: Value = field(default_factory=Value)
+
+
+@dataclass(slots=True, eq=False)
+class MetricComputed(Event):
+    """What a metric has added up is computed."""
+
+    metric: Value = field(default_factory=Value)
+    spelling: str = ""  # how the metric is written here
+
+
+@dataclass(slots=True, eq=False)
+class MetricReset(Event):
+    """A metric is made, reset, or given to a logger that resets it."""
+
+    metric: Value = field(default_factory=Value)
 
 
 @dataclass(slots=True, eq=False)

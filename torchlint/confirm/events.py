@@ -177,6 +177,7 @@ class Backward(Event):
     accumulates: bool = True  # False for `torch.autograd.grad`
     # How much a mean over a batch, which the loss was made from, counts in it: 1 as it is, 1/k divided by k.
     weight: float | None = None
+    shared: int = 1  # batches over which an Accelerator of the program accumulates: it divides the loss by that
     halved: int = 0  # numbers of the gradient that were on their way into half precision, where looked at
     flushed: int = 0  # those of them that became zero there
     scale: float = 1.0  # what a GradScaler scaled the loss by
@@ -224,6 +225,17 @@ class GraphsKept(Event):
 
     kept: int  # steps of which some graph lives, though its backward pass is over
     steps: int  # so far, this one included
+
+
+@dataclass(slots=True, frozen=True)
+class MetricComputed(Event):
+    """A metric of torchmetrics was computed by the program."""
+
+    metric: int
+    kind: str
+    updates: int  # that are in it
+    fresh: int  # of them, those since it was last computed
+    resets: int  # that it has had by then
 
 
 @dataclass(slots=True, frozen=True)

@@ -45,6 +45,7 @@ from torchlint.confirm.kept import Kept
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
 from torchlint.confirm.losses import CALLS_PER_LINE, CALLS_PER_WEIGHT, FUNCTIONS, SOFTMAXES, measure, merged
+from torchlint.confirm.metrics import Metrics, shared_by_accelerator
 from torchlint.confirm.norms import Clip, clipped, count_flushed, halving_nodes, mean_nodes, norm_of
 from torchlint.confirm.parallel import Listeners, is_sharded, local
 from torchlint.confirm.pretend import PretendedAccelerator
@@ -294,6 +295,7 @@ class Recorder:
         self._firsts: dict[int, list[torch.Tensor]] = {}  # a few numbers of the parameters of optimizers yet to step
         self._clips: dict[Place, Clip] = {}  # since the last step
         self._writes = Writes()
+        self._metrics = Metrics(self.emit, self._identity, self._patch)
         self._states: dict[int, _Kept] = {}  # by the id of their tensors
         self._states_by_storage: Storages[_Kept] = Storages()
         self._files: Storages[int] = Storages()  # FileRead events by the tensors they gave
@@ -431,6 +433,7 @@ class Recorder:
         caller = sys._getframe(2)
         if threading.get_ident() == self._thread:
             self._strays.born(module)
+            self._metrics.born(module)
         if is_users(caller.f_code.co_filename) and not self._elsewhere():
             self.emit(events.SuperInit, user_place(caller), module=self._identity(module), kind=type(module).__name__)
 
@@ -445,6 +448,11 @@ class Recorder:
         if "not a leaf Tensor is being accessed" in str(message) and not self._elsewhere():
             self.emit(events.Warned, user_place(), message=str(message))
         return original(message, *args, **kwargs)
+
+    def _patch(self, owner: Any, name: str, hook: Any) -> None:
+        """Hooks into something that was not there yet when the others were."""
+        if self._undo is not None:
+            self._undo.callback(_patch(owner, name, hook))
 
     def _often(self, what: str, frame: FrameType) -> int:
         """How often this was asked for this line."""
@@ -875,6 +883,7 @@ class Recorder:
                 forwards=tuple(sorted(self._reached)),
                 loss=self._safely(self._loss, loss),
                 weight=max(weights) / self._scale_of_last if weights else None,
+                shared=self._safely(shared_by_accelerator) or 1,
                 halved=flushed[0],
                 flushed=flushed[1],
                 scale=self._scale_of_last,

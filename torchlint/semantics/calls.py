@@ -24,6 +24,7 @@ from torchlint.facts import (
     Device,
     Discarded,
     Dropped,
+    Engine,
     Evidence,
     Forward,
     Function,
@@ -44,6 +45,7 @@ from torchlint.facts import (
     Loader,
     LoadResult,
     Mapping,
+    Metric,
     ModelWrapped,
     ModeSet,
     Module,
@@ -75,7 +77,7 @@ from torchlint.facts import (
     ZeroGrad,
     only,
 )
-from torchlint.semantics import devices, frameworks, hooks, loaders, states
+from torchlint.semantics import devices, engines, frameworks, hooks, loaders, metrics, states
 from torchlint.semantics import vocabulary as words
 from torchlint.semantics.containers import LISTS, look_into
 from torchlint.semantics.expressions import CPU, attribute, combine, device_of, ev, item, settled
@@ -201,6 +203,10 @@ def call_value(m: Machine, node: cst.Call, callee: Value, arguments: Arguments, 
             return enter(m, callee, arguments.positional, arguments.keywords, node, arguments.starred)
         case Module():
             return forward(m, node, callee, arguments)
+        case Engine() if (done := engines.method(m, node, callee, "__call__", arguments, discarded)) is not None:
+            return done
+        case Metric():
+            return metrics.method(m, node, callee, "update", arguments)
         case Instance(cls=cls) if cls is not None:
             method = cls.method("__call__")
             if method is not None:
@@ -584,6 +590,12 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
             return _tensor_method(m, node, receiver, name, arguments, discarded)
         case Scaler():
             return _scaler_method(m, node, receiver, name, arguments)
+        case Engine():
+            done = engines.method(m, node, receiver, name, arguments, discarded)
+            if done is not None:
+                return done
+        case Metric():
+            return metrics.method(m, node, receiver, name, arguments)
         case Scheduler() if name == "step":
             count = None if arguments.starred else len(arguments.all())
             text = _receiver_spelling(node)
@@ -920,7 +932,7 @@ def _optimizer_method(m: Machine, node: cst.Call, receiver: Value, name: str, ar
             return Unknown(origin="call")
         case "backward":
             loss = arguments.get(0, "loss")
-            _backward(m, node, loss)
+            backward_of(m, node, loss)
             return Unknown(origin="call")
         case "state_dict":
             return states.taken(m, node, receiver)
@@ -1000,9 +1012,20 @@ def _as_optimizer(m: Machine, value: Value) -> Value:
     return value
 
 
-def _backward(m: Machine, node: Any, loss: Value | None) -> None:
-    roots = graph_of(loss)
-    m.emit(Backward(*m.at(node), loss=loss, roots=roots or None, autocast=m.autocast, error_expected=m.expects_error))
+def backward_of(m: Machine, node: cst.Call, loss: Value | None, through: Value | None = None) -> None:
+    """Tells of a backward pass from `loss`; `through` is the engine of a framework that runs it."""
+    func = node.func
+    m.emit(
+        Backward(
+            *m.at(node),
+            loss=loss,
+            roots=graph_of(loss) or None,
+            autocast=m.autocast,
+            through=through,
+            written=m.site(func.value) if isinstance(func, cst.Attribute) and not node.args else None,
+            error_expected=m.expects_error,
+        )
+    )
 
 
 def _like(m: Machine, node: Any, tensor: Tensor, made_by: str) -> Tensor:
@@ -1029,7 +1052,7 @@ def _tensor_method(
     if discarded and name in words.PURE_METHODS and "out" not in arguments.keywords:
         _discard(m, node, receiver, name, pure=True, evident=_for_its_shape(name, arguments))
     if name in ("backward",):
-        _backward(m, node, receiver)
+        backward_of(m, node, receiver)
         return Unknown(origin="call")
     if name in words.MOVES:
         device = _move_target(m, name, arguments)
@@ -1339,7 +1362,7 @@ def _unknown_method(
             and receiver.cls.closed
         ):
             loss = None
-        _backward(m, node, loss)
+        backward_of(m, node, loss)
         return Unknown(origin="call")
     if any(word in name for word in words.ZERO_GRAD_WORDS):
         known = receiver if receiver.name or receiver.holders else Unknown(origin="call")
@@ -1382,6 +1405,8 @@ def _unknown_method(
         "log",
         "log_dict",
     ):
+        if name in ("log", "log_dict"):
+            metrics.logged(m, node, arguments.all())
         return Unknown(origin="call")
     context = only(arguments.positional[0]) if name == "enter_context" and arguments.positional else None
     if isinstance(context, GradContext):
@@ -1392,7 +1417,7 @@ def _unknown_method(
     if name in words.IDENTITY_METHODS and any(
         isinstance(o, (Module, Optimizer, Loader)) for a in arguments.all() for o in a.options()
     ):
-        return _prepared(m, arguments)
+        return prepared(m, arguments)
     if name in words.MOVES and isinstance(receiver, Unknown):
         device = _move_target(m, name, arguments)
         if words.named_like_model(receiver.name):
@@ -1479,7 +1504,8 @@ def _mode_call(name: str, arguments: Arguments) -> bool:
     )
 
 
-def _prepared(m: Machine, arguments: Arguments) -> Value:
+def prepared(m: Machine, arguments: Arguments) -> Value:
+    """What a framework gives back of what it is given to prepare: the same, on a device that it chooses."""
     for value in arguments.all():
         for one in value.options():
             if isinstance(one, (Module, Loader)):
@@ -1529,6 +1555,12 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return _scheduler(m, node, path, arguments)
     if path == "torch.distributed.tensor.parallel.parallelize_module":
         return _parallelized(m, node, arguments)
+    if path == "deepspeed.initialize":
+        return engines.deepspeed(m, node, arguments)
+    if path.startswith("torchmetrics."):
+        return metrics.made(m, node, path)
+    if (engine := engines.made(m, node, path, arguments)) is not None:
+        return engine
     if path.startswith("torch."):
         return _torch(m, node, path, arguments, discarded)
     last = path.rsplit(".", 1)[-1]
@@ -1569,7 +1601,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
                 link_all(arguments.keywords[keyword], loader)
         return loader
     if path in words.IDENTITY_CALLS:
-        return _prepared(m, arguments)
+        return prepared(m, arguments)
     runner = frameworks.engine(path)
     if runner is not None and runner.body:
         hooks.follow_body(m, node, arguments.get(0, runner.body))
@@ -2139,20 +2171,8 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             return _autocast(path, arguments)
         case _ if path in words.CLIPPING:
             given = arguments.get(0, "parameters")
-            limit = settled(arguments.get(1, "clip_value" if last == "clip_grad_value_" else "max_norm"))
-            if isinstance(limit, Api) and limit.path.endswith(".inf"):  # of math, numpy or torch
-                limit = Literal(value=float("inf"))
-            m.emit(
-                GradientsClipped(
-                    *m.at(node),
-                    parameters=parameters_from(m, given),
-                    given=given,
-                    alone=discarded,
-                    limit=float(limit.value)
-                    if isinstance(limit, Literal) and isinstance(limit.value, (int, float))
-                    else None,
-                )
-            )
+            limit = arguments.get(1, "clip_value" if last == "clip_grad_value_" else "max_norm")
+            clipped(m, node, given, limit, discarded)
             return Unknown(origin="number")
         case "torch.device":
             given = arguments.get(0, "type")
@@ -2186,7 +2206,7 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             m.emit(ZeroGrad(*m.at(node), target=Unknown(origin="call")))
             return Unknown(origin="call")
         case "torch.autograd.backward":
-            _backward(m, node, arguments.get(0, "tensors"))
+            backward_of(m, node, arguments.get(0, "tensors"))
             return Unknown(origin="call")
         case "torch.autograd.grad":
             m.emit(GradientUsed(*m.at(node), target=arguments.get(1, "inputs")))
@@ -2297,6 +2317,23 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             graph=graphs_of(arguments.all()),
         )
     return _unknown(m, node, None, arguments, name=path)
+
+
+def clipped(m: Machine, node: cst.Call, given: Value | None, limit: Value | None, discarded: bool) -> None:
+    """Tells that the gradients of what is `given` are clipped."""
+    one = settled(limit)
+    if isinstance(one, Api) and one.path.endswith(".inf"):  # of math, numpy or torch
+        one = Literal(value=float("inf"))
+    number = one.value if isinstance(one, Literal) and isinstance(one.value, (int, float)) else None
+    m.emit(
+        GradientsClipped(
+            *m.at(node),
+            parameters=parameters_from(m, given),
+            given=given,
+            alone=discarded,
+            limit=float(number) if number is not None else None,
+        )
+    )
 
 
 def _written(arguments: Arguments) -> bool:

@@ -17,6 +17,7 @@ from torchlint.facts import (
     Combined,
     Device,
     DeviceChosen,
+    Engine,
     Function,
     FunctionInfo,
     Grad,
@@ -29,9 +30,11 @@ from torchlint.facts import (
     LoadResult,
     Made,
     Mapping,
+    Metric,
     Module,
     Optimizer,
     Parameters,
+    Scaler,
     Site,
     StateDict,
     Tensor,
@@ -41,6 +44,7 @@ from torchlint.facts import (
     only,
 )
 from torchlint.semantics.containers import multiplied
+from torchlint.semantics.engines import attribute as engine_attribute
 from torchlint.semantics.graphs import cut_at, cut_of, inherited_cut
 from torchlint.semantics.machine import ITEM_LIMIT, Machine, choice, graph_of, graphs_of, link, link_all, matters
 from torchlint.semantics.slips import handed_on, method_of
@@ -122,6 +126,8 @@ def attribute(m: Machine, owner: Value, name: str, node: Any) -> Value:
             return m.field_of(owner, name) or m.derive(owner, name, class_attribute(m, owner, name))
         case Device() | Literal():
             return Unknown(origin="attribute")
+        case Engine():
+            return engine_attribute(m, owner, name)
         case LoadResult():
             misused(m, node, owner, name)
             return Unknown(origin="attribute")
@@ -454,6 +460,7 @@ def combine(m: Machine, node: Any, operands: list[Value], operation: str) -> Val
             certain=not doubtful and (not on_cpu or all(is_number(o) or isinstance(only(o), Tensor) for o in operands)),
         )
     return Unknown(
+        site=m.site(node),
         origin="mixed" if any(type(o) is Choice for o in operands) else "operation",
         graph=graph,
         operands=tuple(operands),
@@ -535,7 +542,7 @@ def _comparison(m: Machine, node: cst.Comparison) -> Value:
         elif (
             isinstance(other, Literal)
             and other.value is None
-            and isinstance(one, (Module, Optimizer, Tensor, Loader, Parameters))
+            and isinstance(one, (Module, Optimizer, Tensor, Loader, Parameters, Engine, Scaler, Metric))
         ):
             match operator:
                 case cst.Is():
@@ -582,7 +589,7 @@ def truth(value: Value) -> bool | None:
     match settled(value):
         case Literal(value=constant):
             return bool(constant)
-        case Module() | Optimizer() | Loader() | Function() | Instance(cls=None):
+        case Module() | Optimizer() | Loader() | Function() | Instance(cls=None) | Engine() | Scaler():
             return True
     return None
 

@@ -474,7 +474,15 @@ FRAMEWORKS = (
     CATALYST,
     # torch_geometric 2.7: nn/conv/message_passing.py. timm 1.0: utils/cuda.py (NativeScaler scales, clips and steps).
     Framework(roots=("torch_geometric",), modules=_words("MessagePassing")),
-    Framework(roots=("timm",), marks={"NativeScaler": Duty.SCALING | Duty.STEP | Duty.CLIPPING}),
+    Framework(
+        roots=("timm",),
+        engines=dict.fromkeys(
+            ("NativeScaler", "ApexScaler"), Engine(methods={"__call__": Duty.BACKWARD | Duty.CLIPPING | Duty.STEP})
+        ),
+        marks={"NativeScaler": Duty.SCALING | Duty.STEP | Duty.CLIPPING},
+    ),
+    # torchmetrics 1.9: metric.py (a metric is a module; what it has added up stays until `reset`).
+    Framework(roots=("torchmetrics",), modules=_words("Metric MetricCollection")),
     Framework(roots=("diffusers",), modules=_words("ModelMixin")),
     Framework(roots=("fairseq",), modules=_words("FairseqEncoder FairseqDecoder"), marks={"loss_scale": Duty.SCALING}),
     Framework(roots=("apex",), marks={"apex": Duty.SCALING, "scale_loss": Duty.SCALING}),
@@ -559,6 +567,12 @@ def inherited(bases: Iterable[str], method: str) -> Duty | None:
         if found is not None and method in found.methods:
             return found.methods[method]
     return None
+
+
+def works(path: str) -> Engine | None:
+    """What a canonical name is as the class of an object that loops are written around, not of a loop by itself."""
+    known = engine(path)
+    return known if known is not None and known.methods and not known.hooks else None
 
 
 def relieved(words: Iterable[str], duty: Duty) -> bool:

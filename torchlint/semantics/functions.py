@@ -15,6 +15,7 @@ from torchlint.facts import (
     Collection,
     Derives,
     Device,
+    Engine,
     Evidence,
     Frame,
     Function,
@@ -32,7 +33,7 @@ from torchlint.facts import (
     ZeroGrad,
     only,
 )
-from torchlint.semantics import vocabulary
+from torchlint.semantics import frameworks, vocabulary
 from torchlint.semantics.machine import (
     DEPTH_LIMIT,
     Activation,
@@ -386,6 +387,8 @@ def from_annotation(m: Machine, node: Any, name: str) -> Value | None:
         return Loader(name=name)
     if path == "torch.device":
         return Device(name=name, kind="open")
+    if frameworks.works(path):
+        return Engine(name=name, api=path, open=True)
     if isinstance(node, cst.Name):
         if node.value in ("int", "float", "bool", "str"):
             return Unknown(name=name, origin="number")

@@ -21,6 +21,7 @@ from torchlint.facts import (
     ClassInfo,
     Collection,
     Device,
+    Engine,
     Event,
     Frame,
     Function,
@@ -33,6 +34,7 @@ from torchlint.facts import (
     Loop,
     Made,
     Mapping,
+    Metric,
     Module,
     Optimizer,
     Parameters,
@@ -425,7 +427,7 @@ def matters(value: Value, depth: int = 0) -> bool:
         return True
     for one in value.options():
         match one:
-            case Module() | Optimizer() | Parameters() | Instance() | Function() | Scaler():
+            case Module() | Optimizer() | Parameters() | Instance() | Function() | Scaler() | Engine() | Metric():
                 return True
             case Unknown(holds=True):
                 return True

@@ -25,6 +25,8 @@ _ALIASES = (
     ("torch.amp.grad_scaler.", "torch.amp."),
     ("torch.amp.autocast_mode.", "torch.amp."),
     ("torch.autocast", "torch.amp.autocast"),
+    ("torch.GradScaler", "torch.amp.GradScaler"),
+    ("torch.distributed.fsdp.sharded_grad_scaler.ShardedGradScaler", "torch.amp.GradScaler"),
     ("torch.nn.parallel.distributed.", "torch.nn.parallel."),
     ("torch.nn.utils.clip_grad.", "torch.nn.utils."),
     ("torch.serialization.", "torch."),
