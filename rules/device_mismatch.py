@@ -83,11 +83,13 @@ def check(facts: Facts) -> Iterator[Finding]:
     for root in facts.roots:
         seen: set[tuple[object, object]] = set()
         thrown_away = [event.receiver for event in root.of(Discarded)]  # another rule's finding, of which this follows
+        well = {(one.site.node, one.frame) for one in root.of(Combined) if _combined(one) is None}
         for event in root.of(Forward, Combined):
             found = _forward(facts, event) if isinstance(event, Forward) else _combined(event)
             if (
                 found is None
                 or not root.complete
+                or (event.site.node, event.frame) in well  # with another of the things that it may be called on
                 or (event.frame.function, found[0]) in seen
                 or found[0] in thrown_away
             ):
