@@ -32,7 +32,7 @@ pytestmark = [
 
 RULES = registry.by_name()
 # Packages that some fixtures import and no test installs: these programs are read, not run.
-ABSENT = {"deepspeed", "mymodels", "mytraining", "tqdm", "transformers"}
+ABSENT = {"deepspeed", "mymodels", "mytraining", "timm", "torch_geometric", "tqdm", "transformers"}
 # A fixture of which a run has to tell otherwise says why: `# run: the noise is what is wanted`.
 _OTHERWISE = re.compile(r"^# run: \w.{10,}", re.MULTILINE)
 # What the pretended accelerator cannot imitate: several GPUs.

@@ -1609,11 +1609,18 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         text = plain_spelling(arguments.nodes[0])
         m.emit(OptimizerStep(*m.at(node), optimizer=arguments.positional[0], scaled=True, spelling=text))
         return Unknown(origin="call")
-    if path.startswith("torchvision.models.") and last[:1].islower():
-        given = arguments.positional
-        pretrained = Module(site=m.site(node), api=path, arguments=given, keywords=arguments.keywords, born=m.clock)
-        place(m, pretrained, CPU)
-        return pretrained
+    if (path.startswith("torchvision.models.") and last[:1].islower()) or frameworks.makes_module(path):
+        given, keywords = arguments.positional, arguments.keywords
+        ready = Module(
+            site=m.site(node), api=path, arguments=given, keywords=keywords, born=m.clock, repeated=m.loops
+        )
+        place(m, ready, CPU)
+        return ready
+    if path in frameworks.OPTIMIZER_MAKERS:
+        over = arguments.get(*frameworks.OPTIMIZER_MAKERS[path])
+        optimizer = Optimizer(site=m.site(node), api=path, parameters=parameters_from(m, over) if over else None)
+        m.emit(OptimizerBuilt(*m.at(node), optimizer=optimizer, bound=frozenset(m.active.locals)))
+        return optimizer
     if words.harmless(path):
         graph = graphs_of(arguments.all())
         if path == "apex.amp.scale_loss" and arguments.positional:

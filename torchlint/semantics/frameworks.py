@@ -472,7 +472,7 @@ FRAMEWORKS = (
     TORCHTUNE,
     COMPOSER,
     CATALYST,
-    # torch_geometric 2.7: nn/conv/message_passing.py. timm 1.0: utils/cuda.py (NativeScaler scales, clips and steps).
+    # torch_geometric 2.7: nn/conv/message_passing.py, nn/models/basic_gnn.py. timm 1.0: utils/cuda.py (NativeScaler scales, clips and steps).
     Framework(roots=("torch_geometric",), modules=_words("MessagePassing")),
     Framework(
         roots=("timm",),
@@ -538,6 +538,7 @@ def engine(path: str) -> Engine | None:
     return one.engines.get(path.rpartition(".")[2]) if one is not None else None
 
 
+<<<<<<< HEAD
 def _class(base: str) -> Framework | Engine | None:
     """What is known of a class by its canonical name."""
     one = of(base)
@@ -567,6 +568,29 @@ def inherited(bases: Iterable[str], method: str) -> Duty | None:
         if found is not None and method in found.methods:
             return found.methods[method]
     return None
+=======
+# Layers and models of torch_geometric.nn that have parameters; none of them is random but by a `dropout` of its own.
+_GRAPH_MODELS = _words("GCN GraphSAGE GIN GAT PNA EdgeCNN MLP")
+_WITHOUT_PARAMETERS = _words("LGConv SimpleConv MessagePassing APPNP HeteroConv")
+
+
+def makes_module(path: str) -> bool:
+    """True for what certainly makes a torch module with parameters, in training mode and on the CPU."""
+    if path in ("timm.create_model", "timm.models.create_model"):
+        return True
+    last = path.rpartition(".")[2]
+    graph = last in _GRAPH_MODELS or (last.endswith("Conv") and last[:1].isupper() and last not in _WITHOUT_PARAMETERS)
+    return path.startswith("torch_geometric.nn.") and graph
+
+
+# Functions that make an optimizer over all parameters of a model -> which argument that is, and its name.
+OPTIMIZER_MAKERS = {
+    "timm.optim.create_optimizer_v2": (0, "model_or_params"),
+    "timm.optim.optim_factory.create_optimizer_v2": (0, "model_or_params"),
+    "timm.optim.create_optimizer": (1, "model"),
+    "timm.optim.optim_factory.create_optimizer": (1, "model"),
+}
+>>>>>>> a319878 (Know the layers of torch_geometric, and what timm makes)
 
 
 def works(path: str) -> Engine | None:

@@ -8,7 +8,7 @@ from typing import Any
 import libcst as cst
 
 from torchlint.facts import Api, Class, ClassInfo, Derives, Function, FunctionInfo, Literal, Module, Value, only
-from torchlint.semantics import vocabulary
+from torchlint.semantics import frameworks, vocabulary
 from torchlint.semantics.functions import dotted
 from torchlint.semantics.machine import Machine
 from torchlint.semantics.walk import children
@@ -41,6 +41,8 @@ def _module(m: Machine, module: Module, seen: set[int]) -> bool | None:
         return None
     if module.api.startswith("torchvision.models."):
         return True
+    if not vocabulary.is_module_api(module.api):
+        return None
     if module.api in vocabulary.CONTAINERS:
         unknown = False
         for child in module.inner:
@@ -216,7 +218,7 @@ def _has_parameters(m: Machine, module: Module, depth: int) -> bool:
         return any(
             isinstance(o, Module) and _has_parameters(m, o, depth + 1) for i in module.inner for o in i.options()
         )
-    return module.api.startswith("torchvision.models.") or (
+    return module.api.startswith("torchvision.models.") or frameworks.makes_module(module.api) or (
         vocabulary.is_module_api(module.api) and vocabulary.has_parameters(module.api)
     )
 
