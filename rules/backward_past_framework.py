@@ -19,6 +19,8 @@ import torch
 from accelerate import Accelerator
 
 accelerator = Accelerator(gradient_accumulation_steps=4)
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 for x, y in loader:
     with accelerator.accumulate(model):
@@ -35,6 +37,8 @@ import torch
 from accelerate import Accelerator
 
 accelerator = Accelerator(gradient_accumulation_steps=4)
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
 for x, y in loader:
     with accelerator.accumulate(model):

@@ -1611,9 +1611,7 @@ def call_api(m: Machine, node: cst.Call, path: str, arguments: Arguments, discar
         return Unknown(origin="call")
     if (path.startswith("torchvision.models.") and last[:1].islower()) or frameworks.makes_module(path):
         given, keywords = arguments.positional, arguments.keywords
-        ready = Module(
-            site=m.site(node), api=path, arguments=given, keywords=keywords, born=m.clock, repeated=m.loops
-        )
+        ready = Module(site=m.site(node), api=path, arguments=given, keywords=keywords, born=m.clock, repeated=m.loops)
         place(m, ready, CPU)
         return ready
     if path in frameworks.OPTIMIZER_MAKERS:

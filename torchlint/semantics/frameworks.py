@@ -472,7 +472,8 @@ FRAMEWORKS = (
     TORCHTUNE,
     COMPOSER,
     CATALYST,
-    # torch_geometric 2.7: nn/conv/message_passing.py, nn/models/basic_gnn.py. timm 1.0: utils/cuda.py (NativeScaler scales, clips and steps).
+    # torch_geometric 2.7: nn/conv/message_passing.py, nn/models/basic_gnn.py.
+    # timm 1.0: utils/cuda.py (NativeScaler scales, clips and steps).
     Framework(roots=("torch_geometric",), modules=_words("MessagePassing")),
     Framework(
         roots=("timm",),

@@ -218,8 +218,10 @@ def _has_parameters(m: Machine, module: Module, depth: int) -> bool:
         return any(
             isinstance(o, Module) and _has_parameters(m, o, depth + 1) for i in module.inner for o in i.options()
         )
-    return module.api.startswith("torchvision.models.") or frameworks.makes_module(module.api) or (
-        vocabulary.is_module_api(module.api) and vocabulary.has_parameters(module.api)
+    return (
+        module.api.startswith("torchvision.models.")
+        or frameworks.makes_module(module.api)
+        or (vocabulary.is_module_api(module.api) and vocabulary.has_parameters(module.api))
     )
 
 
