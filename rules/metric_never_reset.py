@@ -14,24 +14,32 @@ follow that number. Metrics that keep their samples (`AUROC`, `PearsonCorrCoef` 
 Wrong:
 
 ```python
+import torch
 import torchmetrics
 
+model = torch.nn.Linear(4, 3)
 metric = torchmetrics.Accuracy(task="multiclass", num_classes=3)
 for epoch in range(10):
-    for x, y in loader:
-        metric.update(model(x), y)
+    model.eval()
+    with torch.no_grad():
+        for x, y in loader:
+            metric.update(model(x), y)
     print(metric.compute())
 ```
 
 Right:
 
 ```python
+import torch
 import torchmetrics
 
+model = torch.nn.Linear(4, 3)
 metric = torchmetrics.Accuracy(task="multiclass", num_classes=3)
 for epoch in range(10):
-    for x, y in loader:
-        metric.update(model(x), y)
+    model.eval()
+    with torch.no_grad():
+        for x, y in loader:
+            metric.update(model(x), y)
     print(metric.compute())
     metric.reset()
 ```

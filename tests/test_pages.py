@@ -25,6 +25,10 @@ def blocks(rule: Rule) -> list[tuple[str, str]]:
     return [(word, code) for word, code in found]
 
 
+# Of torch, and of the frameworks that some rules are about.
+DOCUMENTATION = r"docs\.pytorch\.org|huggingface\.co/docs|lightning\.ai/docs"
+
+
 def codes(program: str) -> set[str]:
     return {one.code for one in engine.analyse(Source("example.py", program.encode()), RULES)}
 
@@ -65,7 +69,7 @@ def test_rule_judges_its_own_example(rule: Rule) -> None:
 def test_references_lead_to_the_documentation(rule: Rule) -> None:
     lines = rule.page.sections["References"].splitlines()
     for line in lines:
-        assert re.fullmatch(r"- [^:]+(: [^:]+)?: https://docs\.pytorch\.org/\S+", line), line
+        assert re.fullmatch(rf"- [^:]+(: [^:]+)?: https://({DOCUMENTATION})/\S+", line), line
     assert len(set(lines)) == len(lines)
 
 
