@@ -50,7 +50,7 @@ for x, y in loader:
 
 ## Fix and its safety
 Calls `backward` of the framework with the loss. Unsafe: the gradients become smaller, and a learning rate that was
-chosen for the large ones with them.
+chosen for the large ones fits them no more. No fix is offered where the framework has no name in reach.
 
 ## Known limits
 Quiet where nothing in sight says that the framework has something to do in the backward pass (settings may come from

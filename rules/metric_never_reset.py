@@ -46,7 +46,7 @@ for epoch in range(10):
 
 ## Fix and its safety
 Resets the metric at the beginning of each round, or of the function that updates and computes it. Unsafe: the numbers
-become others, and what was tuned to them with them.
+become others, and with them what was tuned to them. No fix is offered where the metric has no name in reach there.
 
 ## Known limits
 Quiet where a metric is handed to code out of sight, to Lightning's `self.log`, which resets it, or kept in a
