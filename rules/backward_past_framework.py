@@ -77,18 +77,17 @@ from torchlint.facts import (
     Backward,
     Engine,
     Event,
-    Literal,
     Optimizer,
     OptimizerStep,
     Prepared,
     Root,
     Tensor,
     Unknown,
-    Value,
     computed_from,
     only,
     walk,
 )
+from torchlint.prepared import accumulates, scales
 from torchlint.rule import Facts, Finding, Fix, Group, Replace, Safety
 
 if TYPE_CHECKING:
@@ -117,8 +116,11 @@ def _past(facts: Facts, root: Root, backward: Backward) -> Finding | None:
     engine = only(prepared.engine) if prepared is not None else None
     if prepared is None or not isinstance(engine, Engine):
         return None
-    why = _scales(engine) or _accumulates(facts, backward, engine)
-    if not why:
+    if scales(engine):
+        why = "scales the loss for float16"
+    elif accumulates(facts, engine) and not _divided(facts, backward):
+        why = DIVIDES
+    else:
         return None
     return Finding(
         backward.site,
@@ -150,31 +152,11 @@ def _prepared_before(root: Root, backward: Backward) -> Prepared | None:
     return None
 
 
-def _setting(engine: Engine, name: str) -> Value | None:
-    return only(engine.settings.get(name))
-
-
-def _scales(engine: Engine) -> str:
-    """Why its backward pass has to scale the loss, "" when that is not certain."""
-    for name in ("mixed_precision", "precision"):
-        one = _setting(engine, name)
-        if isinstance(one, Literal) and one.value in ("fp16", "16-mixed", 16, "16"):
-            return "scales the loss for float16"
-    return ""
-
-
-def _accumulates(facts: Facts, backward: Backward, engine: Engine) -> str:
-    """Why it has to divide the loss, "" when it need not, or when the program does so itself."""
-    steps = engine.settings.get("gradient_accumulation_steps")
-    if steps is None or "accumulate" not in facts.words:
-        return ""
-    if all(isinstance(one, Literal) and one.value in (1, None) for one in steps.options()):
-        return ""
-    for one in computed_from(backward.loss):
-        made = facts.text(one.site) if isinstance(one, (Tensor, Unknown)) and one.site is not None else ""
-        if "/" in made or "div" in made:
-            return ""
-    return DIVIDES
+def _divided(facts: Facts, backward: Backward) -> bool:
+    """True when the program may divide the loss itself."""
+    made = (one.site for one in computed_from(backward.loss) if isinstance(one, (Tensor, Unknown)))
+    texts = [facts.text(site) for site in made if site is not None]
+    return any("/" in text or "div" in text for text in texts)
 
 
 def _fix(facts: Facts, backward: Backward, engine: Engine) -> Fix | None:

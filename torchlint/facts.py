@@ -1115,7 +1115,9 @@ class Prepared(Event):
 
     engine: Value = field(default_factory=Value)
     given: list[Value] = field(default_factory=list)
+    sites: list[Site] = field(default_factory=list)  # where these are written out
     open: bool = False  # more may be given than can be seen
+    discarded: bool = False  # what it gives back is thrown away
 
 
 @dataclass(slots=True, eq=False)

@@ -356,6 +356,7 @@ class OptimizerStep(Event):
     through: float | None = None  # the scale of the GradScaler that does this step, if one does
     # The norm of the gradients against what the last backward pass left, its loss unscaled; None where not looked at.
     excess: float | None = None
+    early: bool = False  # an Accelerator of the program waits for more batches
     rate: float = 0.0  # the first learning rate
     remembers: bool = False  # it keeps averages or counts from step to step
     unheld: int | None = None  # parameters of trained modules with a gradient and in no optimizer, where looked at

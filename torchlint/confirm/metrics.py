@@ -78,10 +78,3 @@ class Metrics:
             key = self._identity(metric)
             self._counts[key] = _Count(0, self._counts.get(key, _Count()).resets + 1)
         return result
-
-
-def shared_by_accelerator() -> int:
-    """The number of batches that an Accelerator of the program accumulates gradients over; 1 without one."""
-    package = sys.modules.get("accelerate.state")
-    state = getattr(package, "GradientState", None)
-    return int(state().num_steps) if state is not None and state._shared_state else 1

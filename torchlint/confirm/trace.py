@@ -36,6 +36,7 @@ from torch.nn.modules import module as module_hooks
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from torchlint.confirm import events
+from torchlint.confirm.accumulation import holds_back, shared_batches
 from torchlint.confirm.batches import Batches
 from torchlint.confirm.events import Event, Place
 from torchlint.confirm.events import Trace as Trace
@@ -45,7 +46,7 @@ from torchlint.confirm.kept import Kept
 from torchlint.confirm.layers import depends_on_mode, inits
 from torchlint.confirm.ledger import Balance, Ledger, any_nonzero
 from torchlint.confirm.losses import CALLS_PER_LINE, CALLS_PER_WEIGHT, FUNCTIONS, SOFTMAXES, measure, merged
-from torchlint.confirm.metrics import Metrics, shared_by_accelerator
+from torchlint.confirm.metrics import Metrics
 from torchlint.confirm.norms import Clip, clipped, count_flushed, halving_nodes, mean_nodes, norm_of
 from torchlint.confirm.parallel import Listeners, is_sharded, local
 from torchlint.confirm.pretend import PretendedAccelerator
@@ -883,7 +884,7 @@ class Recorder:
                 forwards=tuple(sorted(self._reached)),
                 loss=self._safely(self._loss, loss),
                 weight=max(weights) / self._scale_of_last if weights else None,
-                shared=self._safely(shared_by_accelerator) or 1,
+                shared=self._safely(shared_batches) or 1,
                 halved=flushed[0],
                 flushed=flushed[1],
                 scale=self._scale_of_last,
@@ -1234,6 +1235,7 @@ class Recorder:
             excess=self._excess,
             unheld=self._unheld(held) if looked else None,
             orphans=tuple(self._orphans(held)),
+            early=self._safely(holds_back) or False,
             rate=_rate(optimizer),
             remembers=any(isinstance(v, torch.Tensor) for one in _first_state(optimizer) for v in one.values()),
         )

@@ -74,7 +74,9 @@ def method(m: Machine, node: cst.Call, owner: Engine, name: str, arguments: Argu
         _whole_step(m, node, owner, does, arguments)
         return Unknown(origin="number")
     if name in known.prepares and arguments.all():
-        m.emit(Prepared(*m.at(node), engine=owner, given=arguments.all(), open=arguments.starred))
+        sites = [m.site(argument.value) for argument in node.args]
+        all_given, more = arguments.all(), arguments.starred
+        m.emit(Prepared(*m.at(node), engine=owner, given=all_given, sites=sites, open=more, discarded=discarded))
         return prepared(m, arguments)
     if does == Duty.BACKWARD:
         backward_of(m, node, arguments.get(0, "loss") or arguments.get(0, "tensor"), owner)
