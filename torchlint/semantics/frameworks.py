@@ -539,7 +539,6 @@ def engine(path: str) -> Engine | None:
     return one.engines.get(path.rpartition(".")[2]) if one is not None else None
 
 
-<<<<<<< HEAD
 def _class(base: str) -> Framework | Engine | None:
     """What is known of a class by its canonical name."""
     one = of(base)
@@ -569,7 +568,8 @@ def inherited(bases: Iterable[str], method: str) -> Duty | None:
         if found is not None and method in found.methods:
             return found.methods[method]
     return None
-=======
+
+
 # Layers and models of torch_geometric.nn that have parameters; none of them is random but by a `dropout` of its own.
 _GRAPH_MODELS = _words("GCN GraphSAGE GIN GAT PNA EdgeCNN MLP")
 _WITHOUT_PARAMETERS = _words("LGConv SimpleConv MessagePassing APPNP HeteroConv")
@@ -591,7 +591,6 @@ OPTIMIZER_MAKERS = {
     "timm.optim.create_optimizer": (1, "model"),
     "timm.optim.optim_factory.create_optimizer": (1, "model"),
 }
->>>>>>> a319878 (Know the layers of torch_geometric, and what timm makes)
 
 
 def works(path: str) -> Engine | None:
