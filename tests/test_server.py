@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_lsp
 from lsprotocol import types
+from pygls.exceptions import JsonRpcRequestCancelled
 from pygls.protocol import default_converter
 from pygls.workspace import PositionCodec
 from pytest_lsp import ClientServerConfig, LanguageClient, client_capabilities
@@ -313,6 +314,19 @@ async def test_columns_are_counted_as_was_agreed(encodings: list[str], tmp_path:
     assert found.range.start == types.Position(3, units + 7)
     await client.shutdown_session()
     await client.stop()
+
+
+@session
+async def test_a_request_can_be_taken_back(editor: Editor, folder: Path) -> None:
+    uri = editor.open_file(folder / "train.py", BAD * 60)  # long enough not to be done before it is heard
+    params = types.CodeActionParams(types.TextDocumentIdentifier(uri), place(1, 1, 99, 1), types.CodeActionContext([]))
+    request = editor.protocol.send_request_async(types.TEXT_DOCUMENT_CODE_ACTION, params, msg_id="taken-back")
+    asked = asyncio.create_task(request)
+    await asyncio.sleep(0)  # it is sent
+    editor.cancel_request(types.CancelParams("taken-back"))
+    with pytest.raises(JsonRpcRequestCancelled):
+        await asked
+    assert set(await editor.codes(uri)) == {"missing-zero-grad"}
 
 
 # -------------------------------------------------------------------------------------------------------- several files

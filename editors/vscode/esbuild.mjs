@@ -7,7 +7,7 @@ const common = { bundle: true, platform: "node", target: "node20", logLevel: "wa
 if (process.argv.includes("--test")) {
   await build({
     ...common,
-    entryPoints: ["test/find.test.ts", "test/server.test.ts"],
+    entryPoints: ["find", "extension", "server"].map((name) => `test/${name}.test.ts`),
     outdir: "out/test",
     outExtension: { ".js": ".cjs" },
     external: ["vscode"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import itertools
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from torchlint import files, imports, run
+from torchlint import files, imports, registry, run
 from torchlint.diagnostic import Diagnostic
 from torchlint.server.settings import Editor, Settings
 from torchlint.source import Source, SourceError, decode
@@ -94,6 +95,11 @@ class Checker:
     def __init__(self) -> None:
         self.settings = Settings()
 
+    def prepare(self) -> None:
+        """Loads what every check needs, while the editor is still introducing itself."""
+        registry.load()
+        importlib.import_module("torchlint.semantics.build")  # brings libcst
+
     def check(self, job: Job) -> Checked:
         """The findings in a document, as `torchlint check` would report them if it were saved."""
         started = time.perf_counter()
@@ -161,6 +167,10 @@ class Checks:
         self._changed = asyncio.Event()  # something to do, or done
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="torchlint")
         self._task: asyncio.Task[None] | None = None
+
+    def prepare(self) -> None:
+        """Makes ready for the first document."""
+        self._thread.submit(self.checker.prepare)
 
     def touch(self, uri: str, delay: float = 0.0, *, behind: bool = False) -> None:
         """Has a document checked (again) after `delay` seconds; `behind` those that somebody is looking at."""

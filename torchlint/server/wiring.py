@@ -50,6 +50,7 @@ class Server(LanguageServer):
 
     def start(self, params: types.InitializeParams) -> None:
         """Takes over what the editor says of itself."""
+        self.checks.prepare()
         encoding = self.workspace.position_encoding
         kind = types.TextDocumentSyncKind.Incremental
         self.documents = Workspace(params.root_uri, kind, params.workspace_folders, encoding)
