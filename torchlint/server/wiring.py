@@ -355,10 +355,11 @@ def _server() -> Server:
     def files_changed(params: types.DidChangeWatchedFilesParams) -> None:
         imports.forget()
         paths = [path for change in params.changes if (path := places.path_of(change.uri)) is not None]
-        come_or_gone = any(change.type != types.FileChangeType.Changed for change in params.changes)
-        if come_or_gone or any(os.path.basename(path) in settings.FILES for path in paths):
+        configured = any(os.path.basename(path) in settings.FILES for path in paths)
+        if configured:
             server.told.clear()
             server.checks.forget_settings()
+        if configured or any(change.type != types.FileChangeType.Changed for change in params.changes):
             server.check_all()
         for path in paths:
             server.touch_neighbours(path)
