@@ -443,6 +443,20 @@ async def test_configuration_is_reloaded_and_a_broken_one_is_shown_once(editor: 
 
 
 @session
+async def test_each_file_has_the_configuration_nearest_to_it(editor: Editor, folder: Path) -> None:
+    """And one that it extends is looked at too, whatever it is called and whoever tells of changes."""
+    (folder / "inner").mkdir()
+    (folder / "shared.toml").write_text('severity = {missing-zero-grad = "info"}\n')
+    (folder / "inner" / "torchlint.toml").write_text('extend = "../shared.toml"\n')
+    outer, inner = editor.open_file(folder / "train.py", BAD), editor.open_file(folder / "inner" / "train.py", BAD)
+    assert [one.severity for one in await editor.shown(outer)] == [types.DiagnosticSeverity.Error]
+    assert [one.severity for one in await editor.shown(inner)] == [types.DiagnosticSeverity.Information]
+    (folder / "shared.toml").write_text('ignore = ["missing-zero-grad"]  # another size\n')
+    editor.change(inner, text=f"{BAD}\n")
+    assert await editor.codes(inner) == []
+
+
+@session
 async def test_the_server_asks_to_be_told_of_changed_files(editor: Editor) -> None:
     await editor.until(lambda: editor.registered)
     (one,) = [r for r in editor.registered if r.method == types.WORKSPACE_DID_CHANGE_WATCHED_FILES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,44 +96,51 @@ class Settings:
 
     def __init__(self) -> None:
         self._workers: dict[tuple[str, Editor], run.Worker] = {}
-        self._baselines: dict[str, float] = {}  # the files of known findings that were read, and when they were written
         self._before: dict[tuple[str, Editor], run.Worker] = {}
+        self._files: dict[str, tuple[int, int] | None] = {}  # what was read for them, and when it was written
 
     def forget(self) -> None:
         """Reads the configuration files anew."""
         self._before.update(self._workers)
         self._workers = {}
+        self._files = {}
 
     def worker(self, filename: str, root: str | None, editor: Editor) -> tuple[run.Worker, str | None]:
         """The worker for a file in the workspace folder `root`, and what is wrong with its configuration."""
         key = os.path.dirname(filename), editor
-        if any(_written(path) != time for path, time in self._baselines.items()):
-            self._baselines.clear()
+        if any(_written(path) != time for path, time in self._files.items()):
             self.forget()
         if key in self._workers:
             return self._workers[key], None
         problem = None
         try:
-            found = _worker(_resolved(filename, root, editor))
-            if found.plan.baseline is not None:
-                self._baselines[found.plan.baseline.path] = _written(found.plan.baseline.path)
+            found = self._read(filename, root, editor)
         except ConfigError as error:
             problem = str(error)
             found = self._before.get(key) or _worker(_at(Config(), root or key[0]))
         self._workers[key] = found
         return found, problem
 
+    def _read(self, filename: str, root: str | None, editor: Editor) -> run.Worker:
+        """Raises ConfigError."""
+        given = _options(editor.args)
+        options = {name: value for name, value in given.items() if name in config.READERS and value is not None}
+        known = selection.selectors(registry.load())
+        layers = config.Settings(options, given=given["given"], isolated=given["isolated"], selectors=known)
+        try:
+            found = layers.common([filename])
+        finally:  # a broken one may be mended
+            self._note(map(str, layers.files))
+        if not layers.files:
+            # Without a file patterns are relative to the current folder, which says nothing in an editor.
+            found = _at(found, root or os.path.dirname(filename))
+        worker = _worker(found)
+        if worker.plan.baseline is not None:
+            self._note([worker.plan.baseline.path])
+        return worker
 
-def _resolved(filename: str, root: str | None, editor: Editor) -> Config:
-    """Raises ConfigError."""
-    given = _options(editor.args)
-    options = {name: value for name, value in given.items() if name in config.READERS and value is not None}
-    known = selection.selectors(registry.load())
-    found = config.resolve(options, [filename], given=given["given"], isolated=given["isolated"], selectors=known)
-    if all(origin.startswith("--") for origin in found.origins.values()):
-        # Without a file patterns are relative to the current folder, which says nothing in an editor.
-        found = _at(found, root or os.path.dirname(filename))
-    return found
+    def _note(self, paths: Iterable[str]) -> None:
+        self._files.update((path, _written(path)) for path in paths)
 
 
 def _at(one: Config, root: str) -> Config:
@@ -148,11 +155,12 @@ def _worker(one: Config) -> run.Worker:
     return run.Worker(run.Plan(one, selection.resolve(one, registry.load()), baseline=known))
 
 
-def _written(path: str) -> float:
+def _written(path: str) -> tuple[int, int] | None:
     try:
-        return os.stat(path).st_mtime
+        found = os.stat(path)
     except OSError:
-        return 0.0
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def mending(worker: run.Worker) -> run.Worker:
