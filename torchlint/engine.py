@@ -51,8 +51,12 @@ def _problems(source: Source) -> Iterator[Diagnostic]:
 
 # A file that leaves the work to others still names what they work on.
 _SUBJECTS = (b"torch", b"model", b"loss", b"optim", b"train")
-# What a trainer does around a `training_step`, without a word of it in the file.
-_BY_TRAINER = frozenset({"backward", "zero_grad"})
+# What frameworks do around these, without a word of it in the file.
+_DONE_AROUND = {
+    b"training_step": frozenset({"backward", "zero_grad"}),
+    b"compute_loss": frozenset({"backward"}),
+    b"NativeScaler": frozenset({"backward", "step"}),
+}
 
 
 def applicable(rules: Iterable[Rule], data: bytes, neighbours: Callable[[], list[bytes]] = list) -> list[Rule]:
@@ -72,7 +76,7 @@ def applicable(rules: Iterable[Rule], data: bytes, neighbours: Callable[[], list
 def _held(words: frozenset[str], data: bytes) -> frozenset[str]:
     """Which of `words` are in a file. Each costs a pass over the bytes, and neighbours ask for the same files."""
     held = frozenset(word for word in words if word.encode() in data)
-    return held | (words & _BY_TRAINER) if b"training_step" in data else held
+    return held.union(*(words & done for word, done in _DONE_AROUND.items() if word in data))
 
 
 def forget() -> None:

@@ -39,7 +39,8 @@ class Cycle:
     does: Duty = Duty.NONE
     manual: str = ""
     overrides: frozenset[str] = frozenset()
-    optimizers: str = ""  # the method that makes the optimizers
+    optimizers: str = ""  # the method that makes the optimizers; where there is none they are the framework's own
+    pair: bool = False  # the step may return the loss first in a tuple, with what it was computed from
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -243,6 +244,9 @@ ACCELERATE = Framework(
 
 # transformers 4.57: trainer.py (`training_step` calls backward and sets train mode, `prediction_step` no_grad,
 # `evaluation_loop` eval mode). Its models are torch modules; PreTrainedModel.from_pretrained returns them in eval mode.
+_COMPUTE_LOSS = Cycle(
+    step="compute_loss", batch=("compute_loss",), does=_OPTIMIZATION, overrides=_words("training_step"), pair=True
+)
 TRANSFORMERS = Framework(
     roots=("transformers",),
     modules=_words("PreTrainedModel"),
@@ -255,9 +259,18 @@ TRANSFORMERS = Framework(
                 Hook(_words("prediction_step"), training=False, batch=True, does=_ALL & ~Duty.NO_GRAD),
                 Hook(_words("evaluation_loop prediction_loop evaluate predict"), does=_ALL & ~_EVALUATION),
             ),
+            cycle=_COMPUTE_LOSS,
         ),
-        "Seq2SeqTrainer": Engine(does=_ALL),
+        "Seq2SeqTrainer": Engine(does=_ALL, cycle=_COMPUTE_LOSS),
     },
+)
+# trl 0.24: its trainers derive from transformers.Trainer.
+TRL = Framework(
+    roots=("trl",),
+    engines=dict.fromkeys(
+        ("SFTTrainer", "DPOTrainer", "RewardTrainer", "KTOTrainer", "ORPOTrainer", "CPOTrainer", "GKDTrainer"),
+        Engine(does=_ALL, cycle=_COMPUTE_LOSS),
+    ),
 )
 
 # deepspeed 0.19: runtime/engine.py (`backward` scales, `step` steps, clears, clips and steps the scheduler, at the end
@@ -462,6 +475,7 @@ FRAMEWORKS = (
     LIGHTNING,
     ACCELERATE,
     TRANSFORMERS,
+    TRL,
     DEEPSPEED,
     IGNITE,
     SKORCH,

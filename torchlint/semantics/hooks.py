@@ -78,7 +78,7 @@ def follow_cycle(m: Machine, cls: ClassInfo, heap: dict[Any, Value]) -> Root | N
         for name in cycle.batch:
             value = _call(m, cls, receiver, name, frame if name == cycle.step else None)
             if name == cycle.step and value is not None and does:
-                _trainer_steps(m, main, frame, receiver, value)
+                _trainer_steps(m, cycle, main, frame, receiver, value)
 
     def epoch() -> None:
         _call_all(m, cls, receiver, cycle.epoch_first)
@@ -157,20 +157,22 @@ def _done(m: Machine, cls: ClassInfo, receiver: Value, cycle: Cycle) -> bool:
     return not cycle.manual or not (setters(m, cls, cycle.manual) or cls.method(cycle.manual))
 
 
-def _trainer_steps(m: Machine, info: FunctionInfo, frame: Frame, receiver: Value, value: Value) -> None:
+def _trainer_steps(m: Machine, cycle: Cycle, info: FunctionInfo, frame: Frame, receiver: Value, value: Value) -> None:
     """What a trainer does with the loss that a training step returns: clear, backward, step."""
-    loss = _loss_of(value)
-    optimizers = _optimizers(m, receiver)
+    loss = _loss_of(value, cycle.pair)
+    at = (info.head, frame, m.loops, m.grad)
+    if loss is not None and not cycle.optimizers:
+        m.emit(Backward(*at, loss=loss, roots=graph_of(loss) or None, by_trainer=True))
+    optimizers = _optimizers(m, receiver) if cycle.optimizers else None
     if loss is None or optimizers is None or len(optimizers) != 1:
         return
-    at = (info.head, frame, m.loops, m.grad)
     m.emit(ZeroGrad(*at, target=optimizers[0]))
     m.emit(Backward(*at, loss=loss, roots=graph_of(loss) or None, by_trainer=True))
     m.emit(OptimizerStep(*at, optimizer=optimizers[0], by_trainer=True))
 
 
-def _loss_of(value: Value) -> Value | None:
-    """The loss among what a training step returns; None where it may be none."""
+def _loss_of(value: Value, pair: bool) -> Value | None:
+    """The loss among what a training step returns, in a tuple where it may be a `pair`; None where it may be none."""
     found: list[Value] = []
     for one in value.options():
         if isinstance(one, Mapping):
@@ -178,6 +180,8 @@ def _loss_of(value: Value) -> Value | None:
             if inner is None:
                 return None
             found.extend(inner.options())
+        elif pair and isinstance(one, Collection) and one.kind == "tuple" and one.items:
+            found.extend(one.items[0].options())
         elif isinstance(one, (Tensor, Unknown)):
             found.append(one)
         else:
