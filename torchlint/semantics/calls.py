@@ -554,6 +554,10 @@ def call_method(m: Machine, node: cst.Call, receiver: Value, name: str, argument
     match receiver:
         case Wrapped(alternatives=[Module() as inside]) if name == "module":
             return forward(m, node, inside, arguments)
+        case Wrapped(kind="deepspeed", alternatives=[Module() as inside]) if (
+            done := engines.deepspeed_method(m, node, inside, name, arguments)
+        ) is not None:
+            return done
         case Choice():
             options = receiver.options()
             if all(isinstance(o, Module) and not _overrides(o, name) for o in options):

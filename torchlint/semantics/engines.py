@@ -144,6 +144,8 @@ def deepspeed(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
     stepper: Value = (
         optimizer if isinstance(only(optimizer), Optimizer) and optimizer is not None else Unknown(holds=True)
     )
+    if isinstance(only(stepper), Optimizer):
+        m.derive(one, "$engine", stepper)
     rest = Unknown(origin="call", holds=True)
     for value in arguments.all():
         for option in value.options():
@@ -151,3 +153,19 @@ def deepspeed(m: Machine, node: cst.Call, arguments: Arguments) -> Value:
                 link(option, rest)
     m.emit(GroupJoined(*m.at(node), by="deepspeed.initialize"))
     return Collection(kind="tuple", items=[view, stepper, rest, rest])
+
+
+def deepspeed_method(m: Machine, node: cst.Call, model: Module, name: str, arguments: Arguments) -> Value | None:
+    """`engine.backward(loss)` and `engine.step()`, which steps and clears; None for all other methods."""
+    from torchlint.semantics.calls import backward_of
+
+    if name == "backward" and arguments.all():
+        backward_of(m, node, arguments.get(0, "loss"), model)
+        return Unknown(origin="call")
+    if name == "step":
+        optimizer = m.field_of(model, "$engine")
+        if optimizer is not None:
+            m.emit(OptimizerStep(*m.at(node), optimizer=optimizer, scaled=True))
+        m.emit(ZeroGrad(*m.at(node), target=model))
+        return Unknown(origin="call")
+    return None

@@ -114,8 +114,8 @@ def checked(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
     if name.startswith("_") or any(words & _ASKS for words in m.tests):
         return  # torch's own private names; or the program asks first what it has been given
     cls = receiver.cls if isinstance(receiver, Module) else None
-    if cls is not None and setters(m, cls, name):
-        return  # an attribute that the class sets
+    if cls is not None and (setters(m, cls, name) or m.selves.get(cls) is receiver):
+        return  # an attribute that the class sets; a method that classes which derive from it may have
     meant = methods.nearest(kind, name)
     if meant:
         m.emit(
