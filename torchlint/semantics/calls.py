@@ -671,6 +671,8 @@ def _object_method(
             receiver = promote(m, receiver, Module(name=receiver.name, cls=cls, evidence=Evidence.USE, fresh=False))  # type: ignore[assignment]
         given = hooks.provides(m, receiver, name)
         if given is not None:
+            if name in ("log", "log_dict"):
+                metrics.logged(m, node, arguments.all())
             return given
     if name == "__init__" and arguments.positional:
         m.emit(SuperInit(*m.at(node), owner=arguments.positional[0]))
