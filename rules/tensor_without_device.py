@@ -118,18 +118,22 @@ def _runs_anywhere(maker: FunctionInfo | None) -> bool:
         return maker.places_tensors
     if owner.module is Derives.UNKNOWN and not (owner.words & {"Parameter"} or maker.places_tensors):
         return False
-    return maker.name not in _used_by(owner.method("__init__"), owner)
+    init = owner.method("__init__")
+    return init is None or (maker.name not in init.words and not _only_constructs(maker, init, owner))
 
 
-def _used_by(init: FunctionInfo | None, owner: ClassInfo) -> set[str]:
-    """The words of a constructor and of the methods that it names, and they in turn."""
-    words: set[str] = set()
-    todo = [init] if init is not None else []
+def _only_constructs(maker: FunctionInfo, init: FunctionInfo, owner: ClassInfo) -> bool:
+    """True for a method that the constructor needs, by way of others that it calls, and that nothing else names."""
+    reached = {init}
+    todo = [init]
     while todo:
-        new = todo.pop().words - words
-        words |= new
-        todo += [method for word in sorted(new) if (method := owner.method(word)) is not None]
-    return words
+        for word in sorted(todo.pop().words):
+            method = owner.method(word)
+            if method is not None and method not in reached:
+                reached.add(method)
+                todo.append(method)
+    rest = [method for method in owner.methods.values() if method not in reached]
+    return maker in reached and not any(maker.name in method.words for method in rest)
 
 
 def _meeting(facts: Facts, event: Combined | Forward) -> tuple[Tensor | None, Value | None]:

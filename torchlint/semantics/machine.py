@@ -135,6 +135,7 @@ class Machine:
     others: dict[str, Other | None] = field(default_factory=dict)  # other files of the project; None: not followed
     consulted: dict[str, bytes | None] = field(default_factory=dict)  # what was read for it; None: could not be
     resolved: dict[tuple[str, tuple[str, ...]], Value] = field(default_factory=dict)  # imported names
+    unstarred: dict[tuple[str, str], int] = field(default_factory=dict)  # file and name that so many `*` do not bring
     lookalike: bool = False  # the file imports a framework whose objects are named as torch's
     selves: dict[ClassInfo, Value] = field(default_factory=dict)
     assigned: dict[int, frozenset[str]] = field(default_factory=dict)  # names bound by a loop's body, by id of the node

@@ -133,7 +133,7 @@ def missing(m: Machine, top: Activation, name: str) -> Value | None:
 
 def _through_star(m: Machine, top: Activation, name: str) -> Value | None:
     """What `from x import *` brings, where x is a file of the project."""
-    if name.startswith("_"):
+    if name.startswith("_") or m.unstarred.get((top.file, name)) == len(top.stars):
         return None
     for dotted in top.stars:
         place = find(top.file, dotted) if top.file else None
@@ -144,6 +144,7 @@ def _through_star(m: Machine, top: Activation, name: str) -> Value | None:
             if found is not None:
                 top.locals[name] = found
                 return found
+    m.unstarred[top.file, name] = len(top.stars)  # many ways lead to the same files: each is searched once
     return None
 
 
