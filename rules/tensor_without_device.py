@@ -91,6 +91,8 @@ def check(facts: Facts) -> Iterator[Finding]:
             stray, other = _meeting(facts, event)
             if stray is None or stray.fresh is None or other is None or stray.fresh.node in seen:
                 continue
+            if _lengths(facts, event):
+                continue
             if root.frame.name == "__init__" or not _runs_anywhere(stray.fresh.function):
                 continue
             seen.add(stray.fresh.node)
@@ -103,6 +105,11 @@ def check(facts: Facts) -> Iterator[Finding]:
                 related=((f"it meets {what} here", event.site),),
                 fix=_fix(facts, stray.fresh, other),
             )
+
+
+def _lengths(facts: Facts, event: Combined | Forward) -> bool:
+    """True for positions compared with the lengths of sequences, which stay on the CPU to be packed with them."""
+    return isinstance(event, Combined) and event.operation == "compare" and "pack_padded_sequence" in facts.words
 
 
 def _runs_anywhere(maker: FunctionInfo | None) -> bool:
