@@ -13,7 +13,6 @@ from typing import Any
 
 from torchlint import builtin, proofs, registry, translations
 from torchlint.config import READERS, Config, key
-from torchlint.diagnostic import Group
 from torchlint.report.style import Style, style_for
 from torchlint.rule import HEADINGS, Rule
 from torchlint.translations import ENGLISH, Language
@@ -145,46 +144,6 @@ def _proof(rule: Rule) -> str:
     if proof is None:
         return "-"
     return f"confirmed: {proof.harm}, healthy {proofs.figure(proof.good)} (torch {proof.torch.partition('+')[0]})"
-
-
-_PROMISES = {
-    Group.CORRECTNESS: "On, errors. No false alarm is known.",
-    Group.SUSPICIOUS: "On, warnings. Right nine times in ten.",
-    Group.PORTABILITY: "On, warnings. Works here, fails elsewhere or later.",
-    Group.MIGRATION: "On, warnings. Removed or deprecated in the torch at hand.",
-    Group.PERFORMANCE: "Off.",
-    Group.REPRODUCIBILITY: "Off.",
-    Group.PEDANTIC: "Off.",
-}
-
-
-def catalogue() -> str:
-    """docs/rules.md: all rules by group, with what their proof measured."""
-    known = registry.load()
-    lines = [
-        "# The rules",
-        "",
-        "Written by `python3 dev.py prove`, which trains the programs of every rule and notes what was measured: the",
-        "harm in the rule's `bad.py` (over three seeds), the same number in `good.py`, and in `bad.py` after",
-        "torchlint's own fix (`-`: no fix there). `torchlint explain NAME` shows a rule's page.",
-    ]
-    head = ["| rule | what it finds | fix | measured | bad | good | fixed |", f"|{' --- |' * 7}"]
-    for group, promise in _PROMISES.items():
-        members = [rule for rule in known if rule.group is group]
-        if members:
-            lines += ["", f"## {group.value}", "", promise, "", *head, *map(_row, members)]
-    return "\n".join(lines) + "\n"
-
-
-def _row(rule: Rule) -> str:
-    proof = proofs.recorded().get(rule.name)
-    measured: tuple[str, ...] = ("", "", "", "")
-    if proof is not None:
-        fixed = "-" if proof.fixed is None else proofs.figure(proof.fixed)
-        measured = (proof.what, proof.harm, proofs.figure(proof.good), fixed)
-    name = f"`{rule.name}`" + (" (preview)" if rule.preview else "")
-    cells = (name, rule.page.summary.replace("|", "\\|"), rule.fixable or "-", *measured)
-    return f"| {' | '.join(cells)} |"
 
 
 def config(settings: Config, as_json: bool) -> str:

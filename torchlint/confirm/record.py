@@ -1,6 +1,6 @@
 """Trains the programs of all rules and writes down what was measured: `python -m torchlint.confirm.record`.
 
-The numbers go to `rules/proofs.json`, which `torchlint rules` and `explain` show, and to docs/rules.md. What is not
+The numbers go to `rules/proofs.json`, which `torchlint rules`, `explain` and the documentation show. What is not
 confirmed is left out.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torchlint.rules
-from torchlint import pages, proofs
+from torchlint import proofs
 from torchlint.confirm import command
 
 
@@ -34,10 +34,6 @@ def record(target: Path, device: str = "cpu") -> int:
             print(f"torchlint: {name} is not confirmed: {'; '.join(rule['lapses'])}", file=sys.stderr)
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(entries.items()))
     target.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
-    proofs.recorded.cache_clear()
-    docs = target.parent.parent / "docs"
-    if docs.is_dir():
-        (docs / "rules.md").write_text(pages.catalogue(), encoding="utf-8")
     print(f"torchlint: {target.name}: {len(entries)} of {len(report['rules'])} rules confirmed")
     return status
 
