@@ -1,4 +1,4 @@
-"""The package as users get it: wheel, sdist, editable install, bare tree, pre-commit. Built and installed for real."""
+"""The package as users get it: wheel, sdist, editable install, bare tree. Built and installed for real."""
 
 from __future__ import annotations
 
@@ -160,28 +160,3 @@ def test_a_bare_tree_runs(unpacked: Path) -> None:
         PYTHONPATH=libraries,
     )
     assert codes(output) == {PITFALL}
-
-
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout: pre-commit clones the repository")
-def test_pre_commit_runs_the_hooks(tmp_path: Path) -> None:
-    """The real pre-commit makes an environment of this repository, finds the pitfall, and mends it."""
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "train.py").write_text(BAD, encoding="utf-8")
-    (project / "notes.txt").write_text(BAD, encoding="utf-8")
-    git = {"PRE_COMMIT_HOME": str(tmp_path / "home")} | {
-        f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-    }
-    run("git", "init", "--quiet", cwd=project)
-    run("git", "add", ".", cwd=project)
-
-    def hook(name: str, status: int) -> str:
-        command = (sys.executable, "-m", "pre_commit", "try-repo", ROOT, name, "--all-files", "--color", "never")
-        return run(*command, cwd=project, status=status, **git)
-
-    found = hook("torchlint", 1)
-    assert PITFALL in found
-    assert "train.py" in found
-    assert "notes.txt" not in found
-    assert "files were modified" in hook("torchlint-fix", 1)
-    assert PITFALL not in hook("torchlint", 0)
