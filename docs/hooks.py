@@ -7,6 +7,7 @@ or to where the sources live.
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import re
@@ -83,7 +84,7 @@ def _put(config: MkDocsConfig, index: str, entries: list[Any]) -> None:
 
 def _page(rule: Rule, page: RulePage, lang: str, config: MkDocsConfig) -> str:
     language = LANGUAGES[lang]
-    lines = ["---", f"description: {_quoted(page.summary)}", "---", "", f"# {rule.name}", "", page.summary, ""]
+    lines = ["---", f"description: {json.dumps(page.summary)}", "---", "", f"# {rule.name}", "", page.summary, ""]
     lines += [*_facts(rule, language), *_measured(rule, lang)]
     for heading, shown in zip(HEADINGS, language.headings, strict=True):
         anchor = heading.lower().replace(" ", "-")
@@ -94,10 +95,6 @@ def _page(rule: Rule, page: RulePage, lang: str, config: MkDocsConfig) -> str:
     programs = f"[fixtures/{module}/]({here}/tree/main/fixtures/{module})"
     lines += ["---", "", f"{sources} · {programs}" + "".join(_others(rule, lang)), ""]
     return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _facts(rule: Rule, language: Language) -> Iterator[str]:
@@ -127,7 +124,7 @@ def _measured(rule: Rule, lang: str) -> Iterator[str]:
     measured, bad, good, fixed, none, trained = PROOF_WORDS[lang]
     after = f"<b>{proofs.figure(proof.fixed)}</b>" if proof.fixed is not None else f"<b>–</b> <i>{none}</i>"
     yield '<div class="proof" markdown="0">'
-    yield f"<p>{measured}: {proof.what}</p>"
+    yield f"<p>{measured}: {html.escape(proof.what, quote=False)}</p>"
     yield f'<dl><div class="bad"><dt>{bad}</dt><dd><b>{proof.harm}</b></dd></div>'
     yield f"<div><dt>{good}</dt><dd><b>{proofs.figure(proof.good)}</b></dd></div>"
     yield f"<div><dt>{fixed}</dt><dd>{after}</dd></div></dl>"
@@ -202,10 +199,7 @@ LIST = "<!-- rules -->"
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Fills in lists where a page has the place for one, and leads links that leave docs/ to where they go on the site.
-
-    That is the page of the rule, or the file where the sources live.
-    """
+    """Fills in the lists that a page has a place for, and leads links out of docs/ to where they go on the site."""
     if page.file.generated_by:
         return markdown
     here = Path(page.file.src_uri).parent
