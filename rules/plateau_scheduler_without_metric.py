@@ -3,11 +3,13 @@
 ## What it finds
 `scheduler.step()` without an argument where `scheduler` certainly is a
 `torch.optim.lr_scheduler.ReduceLROnPlateau`. The finding stands at the call; a second location shows where
-the scheduler was made.
+the scheduler was made. And one that `configure_optimizers` of a LightningModule returns without a `monitor`, the
+metric that the trainer tells it: there the finding stands where the scheduler is made.
 
 ## Why it hurts
 Other schedulers count their steps. This one compares a number, usually the validation loss, with the best one
-so far, and has to be told it. Without it the call raises a `TypeError`: after a whole epoch of training.
+so far, and has to be told it. Without it the call raises a `TypeError`: after a whole epoch of training. Lightning
+raises a `MisconfigurationException` when the training begins.
 
 ## Example
 Wrong:
@@ -52,7 +54,7 @@ Quiet where the scheduler can be another one on some path, where it comes from c
 its class is one of the file that derives from it.
 
 ## Proof
-In a real run torch refuses the step: the number of such refusals is counted; healthy is 0.
+In a real run torch refuses the step, or Lightning the scheduler: such refusals are counted; healthy is 0.
 
 ## References
 - torch.optim.lr_scheduler.ReduceLROnPlateau: https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"ReduceLROnPlateau"}, {"step"}]
+words = [{"ReduceLROnPlateau"}, {"step"}]  # of `training_step` too
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -85,9 +87,17 @@ def check(facts: Facts) -> Iterator[Finding]:
             name = f"`{step.spelling}`" if step.spelling else "it"
             yield Finding(
                 step.site,
-                f"{name} is a `ReduceLROnPlateau`, and is stepped without the number that it watches",
-                "torch raises a TypeError here, once the first epoch is done.",
-                related=tuple(("the scheduler is made here", o.site) for o in step.scheduler.options() if o.site),
+                "a `ReduceLROnPlateau` is handed to the trainer without a `monitor`"
+                if step.by_trainer
+                else f"{name} is a `ReduceLROnPlateau`, and is stepped without the number that it watches",
+                "The trainer refuses it before the first epoch."
+                if step.by_trainer
+                else "torch raises a TypeError here, once the first epoch is done.",
+                related=tuple(
+                    ("the scheduler is made here", o.site)
+                    for o in step.scheduler.options()
+                    if o.site and not step.by_trainer
+                ),
             )
 
 
@@ -108,3 +118,6 @@ def probe(trace: Trace) -> Iterator[Measurement]:
             refused = "metrics" in step.refusal
             message = step.refusal if refused else f"it was told a number; the learning rate is {step.after:g}"
             yield Measurement(what, int(refused), 0, unit, refused, step.place, message)
+    for raised in trace.of(events.Raised):
+        if raised.kind == "MisconfigurationException" and "must include a monitor" in raised.message:
+            yield Measurement(what, 1, 0, unit, True, raised.place, raised.message)

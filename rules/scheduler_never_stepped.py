@@ -3,8 +3,9 @@
 ## What it finds
 `scheduler = StepLR(optimizer, ...)` where the name is read nowhere, in a program that steps the optimizer: made in the
 training function, at module level, in the constructor of a trainer (`self.scheduler`, which nothing in the file
-reads), or returned by a helper to a name that nobody reads. The finding stands at the call that makes the scheduler; a
-second location shows a step of its optimizer.
+reads), or returned by a helper to a name that nobody reads. And one that a LightningModule with manual optimization
+returns from `configure_optimizers`, in a file that never asks for `lr_schedulers()`. The finding stands at the call
+that makes the scheduler; a second location shows a step of its optimizer.
 
 ## Why it hurts
 A scheduler changes the learning rate only when it is stepped. Without a step the training runs at the first learning
@@ -91,7 +92,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             if maker is not None and maker.file and scheduler.names[-1][1].startswith("."):
                 continue  # an attribute of a class of another file
             step = _step_of_its_optimizer(root, scheduler)
-            if step is None or not _never_read(facts, scheduler) or _stepped(root, scheduler):
+            if step is None or _stepped(root, scheduler) or not (scheduler.idle or _never_read(facts, scheduler)):
                 continue
             name = scheduler.names[-1][1]
             yield Finding(

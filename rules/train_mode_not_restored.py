@@ -5,7 +5,8 @@
 `model.train()` on any path in between. The finding stands at the `eval()` that is not undone; a second
 location shows the training pass. Typical forms: `train()` once before the loop and a helper that validates
 after each epoch; `train()` at the head of the epoch and `eval()` every few steps inside it; a second `eval()`
-where `train()` was meant.
+where `train()` was meant; a hook of a LightningModule or of a Callback that puts the module in evaluation mode, which
+the trainer leaves as it is.
 
 ## Why it hurts
 The first epoch trains as it should. From the second on, dropout is off and batch norm neither uses nor
@@ -77,7 +78,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchlint.effects import mode_after, part_of, shared_loop, training_forwards
-from torchlint.facts import Event, Forward, Grad, Loop, ModeSet, Module, Root, certainly, same, walk
+from torchlint.facts import Event, Forward, Grad, Loop, ModeSet, Module, Root, certainly, only, same, walk
 from torchlint.mends import train_first
 from torchlint.rule import Facts, Finding, Fix, Group, Safety
 
@@ -86,13 +87,15 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.CORRECTNESS
-words = [{"eval", "train"}, {"backward"}]
+words = [{"eval", "train"}, {"backward", "Callback"}]
 fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
     seen: set[object] = set()
     for root in facts.roots:
+        if root.resumes is not None:
+            yield from _left_by_hook(root, root.resumes)
         for off in root.of(ModeSet):
             if (
                 off.training is not False
@@ -122,6 +125,29 @@ def check(facts: Facts) -> Iterator[Finding]:
                     fix=_fix(forward, loop),
                 )
                 break
+
+
+def _left_by_hook(root: Root, end: Event) -> Iterator[Finding]:
+    """A callback of a trainer puts the module that it is handed in evaluation mode, and leaves it so on every path."""
+    hook = root.frame.function
+    module = hook.parameters[2] if hook is not None and len(hook.parameters) > 2 else ""
+    others = hook.owner.methods.values() if hook is not None and hook.owner is not None else ()
+    if not root.complete or any("train" in one.words for one in others if one is not hook):
+        return  # another hook may put it back
+    for off in root.of(ModeSet):
+        one = only(off.module)
+        if off.training is not False or off.site.one_round or not isinstance(one, Module) or one.name != module:
+            continue
+        met = walk(off.next, "eval", lambda mode, event, one=one: mode_after(mode, event, one))  # type: ignore[misc]
+        if met.get(end) == {"eval"}:
+            yield Finding(
+                off.site,
+                f"`{off.spelling or module}` is put in evaluation mode and still is when training goes on",
+                "From then on, training runs without dropout and with frozen batch statistics: the trainer leaves the "
+                "mode as it is.",
+                related=(("the trainer calls this hook and goes on training", end.site),),
+            )
+            return
 
 
 def _stays_off(root: Root, off: ModeSet, forward: Forward, loop: Loop) -> bool:

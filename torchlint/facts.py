@@ -444,6 +444,7 @@ class Scheduler(Value):
     api: str = ""
     optimizer: Value | None = None
     nested: bool = False  # given to another scheduler, which steps it
+    idle: bool = False  # handed to a trainer that leaves the steps to the program, which asks for it nowhere
     names: list[tuple[FunctionInfo | None, str]] = field(
         default_factory=list
     )  # bound to them, in order; ".x": attribute
@@ -1205,6 +1206,7 @@ class SchedulerStep(Event):
     scheduler: Value = field(default_factory=Value)
     arguments: int | None = 0  # how many it is given; None: unknown
     spelling: str = ""  # how the scheduler is written here
+    by_trainer: bool = False  # a framework steps, what is made at `site`
 
 
 @dataclass(slots=True, eq=False)
@@ -1269,6 +1271,7 @@ class Root:
     complete: bool = True  # False when a limit cut the run short: absence proves nothing then
     receiver: Value | None = None  # what a method was followed on
     returned: Value | None = None  # what the function gave back
+    resumes: Event | None = None  # of a hook that a trainer calls: its end, where training goes on
 
     @overload
     def of(self, kind: type[E_], /) -> Iterator[E_]: ...

@@ -341,7 +341,8 @@ def follow(m: Machine, info: FunctionInfo, heap: dict[Any, Value]) -> Root:
     look = decoration(m, info)
     m.grad = Grad.UNKNOWN if look.opaque else Grad.DEFAULT
     off = m.off
-    if not look.opaque and hooks.without_gradients(info):
+    hook = hooks.hook_of(info)
+    if hook is not None and hook.grad is Grad.OFF and not look.opaque:
         m.grad, m.off = Grad.OFF, (info.head, "hook")
     activation = Activation(frame=frame, info=info, outer=m.module, owner=info.owner)
     m.active = m.module
@@ -355,6 +356,9 @@ def follow(m: Machine, info: FunctionInfo, heap: dict[Any, Value]) -> Root:
             construct(m, receiver)
 
     root.returned = run(m, activation, prepare, look)
+    if hook is not None and hook.resumes and not m.dead:
+        root.resumes = Join(info.site, frame, label="end")
+        m.emit(root.resumes)
     m.active, m.off = m.module, off
     return root
 

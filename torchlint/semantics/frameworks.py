@@ -19,6 +19,7 @@ class Hook:
     training: bool | None = None  # the mode of the model; None: as it was left, or either
     grad: Grad = Grad.DEFAULT
     batch: bool = False  # called once for each batch
+    resumes: bool = False  # training goes on after it, with the model as it leaves it
     does: Duty = Duty.NONE  # what the framework does around it: absence is right in the hook
 
 
@@ -102,7 +103,7 @@ _ALL = (
 # and `on_*_model_train`; loops/fit_loop.py no longer calls `train()` (since 2.2): what a hook puts in eval mode stays.
 # `set_epoch` is called in loops/fit_loop.py and evaluation_loop.py (`_set_sampler_epoch`).
 _LIGHTNING_STEPS = "training_step training_step_end on_train_batch_start on_train_batch_end"
-_LIGHTNING_TRAINING = Hook(_words(_LIGHTNING_STEPS), training=True, batch=True, does=_ALL)
+_LIGHTNING_TRAINING = Hook(_words(_LIGHTNING_STEPS), training=True, batch=True, resumes=True, does=_ALL)
 _LIGHTNING_INNER = Hook(  # around one step of an optimizer
     _words(
         """
@@ -112,17 +113,13 @@ _LIGHTNING_INNER = Hook(  # around one step of an optimizer
     ),
     training=True,
     batch=True,
+    resumes=True,
     does=_ALL,
 )
 _LIGHTNING_EPOCH = Hook(
-    _words(
-        """
-        on_fit_start on_train_start on_train_epoch_start on_train_epoch_end training_epoch_end on_train_end on_fit_end
-        """
-    ),
-    training=True,
-    does=_ALL,
+    _words("on_fit_start on_train_start on_train_epoch_start on_train_end on_fit_end"), training=True, does=_ALL
 )
+_LIGHTNING_EPOCH_END = Hook(_words("on_train_epoch_end training_epoch_end"), training=True, resumes=True, does=_ALL)
 _LIGHTNING_EVALUATION_STEPS = Hook(
     _words(
         """
@@ -161,6 +158,7 @@ _LIGHTNING_HOOKS = (
     _LIGHTNING_TRAINING,
     _LIGHTNING_INNER,
     _LIGHTNING_EPOCH,
+    _LIGHTNING_EPOCH_END,
     _LIGHTNING_EVALUATION_STEPS,
     _LIGHTNING_EVALUATION,
     _LIGHTNING_MODES,

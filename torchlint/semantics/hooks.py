@@ -26,6 +26,7 @@ from torchlint.facts import (
     OptimizerStep,
     Root,
     Scheduler,
+    SchedulerStep,
     Tensor,
     Unknown,
     Value,
@@ -33,7 +34,7 @@ from torchlint.facts import (
     only,
 )
 from torchlint.semantics import frameworks
-from torchlint.semantics.frameworks import Cycle
+from torchlint.semantics.frameworks import Cycle, Hook
 from torchlint.semantics.functions import bind_unknown, construct, decoration, enter, run, self_of, setters
 from torchlint.semantics.machine import Activation, Machine, choice, graph_of, link_all
 from torchlint.semantics.vocabulary import canonical
@@ -83,8 +84,12 @@ def follow_cycle(m: Machine, cls: ClassInfo, heap: dict[Any, Value]) -> Root | N
     def epoch() -> None:
         _call_all(m, cls, receiver, cycle.epoch_first)
         _loop(m, main, batch)
+        if does:
+            _schedulers_step(m, main, frame, receiver)
         _call_all(m, cls, receiver, cycle.epoch_last)
 
+    if not does and cycle.manual:
+        _leave_idle(m, receiver, cycle.manual)
     _loop(m, main, epoch)
     _call_all(m, cls, receiver, cycle.last)
     m.active = m.module
@@ -171,6 +176,49 @@ def _trainer_steps(m: Machine, cycle: Cycle, info: FunctionInfo, frame: Frame, r
     m.emit(OptimizerStep(*at, optimizer=optimizers[0], by_trainer=True))
 
 
+def _schedulers_step(m: Machine, info: FunctionInfo, frame: Frame, receiver: Value) -> None:
+    """A trainer steps the schedulers that it was given, and tells one of them the metric that it is to watch."""
+    made = m.field_of(receiver, "$optimizers")
+    for scheduler, watched in _schedules(made) if made is not None else ():
+        site = scheduler.site or info.head
+        at = (site, frame, m.loops, m.grad)
+        m.emit(SchedulerStep(*at, scheduler=scheduler, arguments=int(watched), by_trainer=True))
+
+
+def _schedules(value: Value, watched: bool = False) -> list[tuple[Value, bool]]:
+    """The schedulers that `configure_optimizers` returns, and whether each comes with a metric to watch."""
+    match only(value):
+        case Scheduler() as one:
+            return [(one, watched)]
+        case Mapping(entries=entries, open=more):
+            named = more or "monitor" in entries
+            inner = entries.get("lr_scheduler", entries.get("scheduler"))
+            return _schedules(inner, named) if inner is not None else []
+        case Collection(items=[Collection(), Collection(items=second)]):
+            return [found for item in second for found in _schedules(item)]
+        case Collection(items=items):
+            return [found for item in items for found in _schedules(item)]
+    return []
+
+
+def _leave_idle(m: Machine, receiver: Value, switch: str) -> None:
+    """Where optimization is manual, nobody steps the schedulers but the program, which has to ask for them."""
+    from torchlint.semantics.expressions import attribute
+
+    with m.detached():
+        one = only(attribute(m, receiver, switch, None))
+    if isinstance(one, Literal) and one.value is False and m.outline.words.isdisjoint(_SCHEDULERS):
+        made = m.field_of(receiver, "$optimizers")
+        for scheduler in (schedulers_in(made) or ()) if made is not None else ():
+            for option in scheduler.options():
+                if isinstance(option, Scheduler):
+                    option.idle = True
+
+
+# How a LightningModule gets at its schedulers.
+_SCHEDULERS = frozenset({"lr_schedulers", "lr_scheduler_configs", "lr_scheduler_step"})
+
+
 def _loss_of(value: Value, pair: bool) -> Value | None:
     """The loss among what a training step returns, in a tuple where it may be a `pair`; None where it may be none."""
     found: list[Value] = []
@@ -189,12 +237,11 @@ def _loss_of(value: Value, pair: bool) -> Value | None:
     return choice(found) if found else None
 
 
-def without_gradients(info: FunctionInfo) -> bool:
-    """True for a method that a framework calls with gradients switched off."""
+def hook_of(info: FunctionInfo) -> Hook | None:
+    """What is in force in a method that a framework calls."""
     if info.owner is None or info.outer is not None:
-        return False
-    hook = frameworks.hook(bases_of(info.owner), info.name)
-    return hook is not None and hook.grad is Grad.OFF
+        return None
+    return frameworks.hook(bases_of(info.owner), info.name)
 
 
 # --------------------------------------------------------------------------------------- what a class is provided with
