@@ -88,7 +88,7 @@ def follow_cycle(m: Machine, cls: ClassInfo, heap: dict[Any, Value]) -> Root | N
             _schedulers_step(m, main, frame, receiver)
         _call_all(m, cls, receiver, cycle.epoch_last)
 
-    if not does and cycle.manual:
+    if not does and cycle.manual and cycle.optimizers in cls.methods:  # a base's may be another trainer's
         _leave_idle(m, receiver, cycle.manual)
     _loop(m, main, epoch)
     _call_all(m, cls, receiver, cycle.last)
