@@ -3,7 +3,7 @@
 ## What it finds
 `.cuda()`, `.to("cuda")` or `device="cuda:0"` without a test, in a function that elsewhere chooses between CUDA and
 the CPU (`"cuda" if torch.cuda.is_available() else "cpu"`), or whose module does, or that leaves the choice to an
-`Accelerator` or a `Fabric`. The finding stands at the call.
+`Accelerator`, a `Fabric`, or the trainer of a LightningModule. The finding stands at the call.
 
 ## Why it hurts
 The program says that it works without a GPU, and does not: at this line it ends with "Torch not compiled with CUDA
@@ -56,7 +56,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from torchlint.facts import DeviceChosen, DeviceNamed, Event, Root, Site
+from torchlint.facts import DeviceChosen, DeviceNamed, Event, Module, Root, Site
 from torchlint.rule import Change, Facts, Finding, Fix, Group, Replace, Safety
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ if TYPE_CHECKING:
     from torchlint.confirm.trace import Trace
 
 group = Group.PORTABILITY
-words = [{"cuda"}, {"is_available", "use_cuda", "cuda_available", "no_cuda", "use_gpu", "Accelerator", "Fabric"}]
+words = [
+    {"cuda"},
+    {"is_available", "use_cuda", "cuda_available", "no_cuda", "use_gpu", "Accelerator", "Fabric", "training_step"},
+]
 fixable = "sometimes"
 
 
@@ -82,9 +85,14 @@ def check(facts: Facts) -> Iterator[Finding]:
                 event.site,
                 f"`{text if len(text) < 60 else 'cuda'}` needs a GPU, though the program runs without one too",
                 "Where there is no GPU the program ends here.",
-                related=(("the device is chosen here", chosen.site),),
+                related=((_chooser(chosen), chosen.site),),
                 fix=_fix(facts, event, chosen),
             )
+
+
+def _chooser(chosen: Event) -> str:
+    by_trainer = isinstance(chosen, DeviceChosen) and isinstance(chosen.engine, Module)
+    return "the trainer chooses the device of what this hook works on" if by_trainer else "the device is chosen here"
 
 
 def _chosen(first: Root, root: Root, event: DeviceNamed) -> Event | None:
@@ -113,6 +121,9 @@ def _fix(facts: Facts, event: DeviceNamed, chosen: Event) -> Fix | None:
     name, assigned, _ = statement.partition(" = ")
     if isinstance(chosen, DeviceChosen) and chosen.engine is not None:
         name = f"{chosen.engine.name}.device"
+        if not facts.binds(event.site.function, chosen.engine.name.partition(".")[0]):
+            return None
+        assigned = name
     reach = chosen.site.function in (None, event.site.function)
     if not assigned or not name.replace(".", "_").isidentifier() or not reach or not isinstance(chosen, DeviceChosen):
         return None

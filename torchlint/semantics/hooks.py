@@ -11,6 +11,7 @@ from torchlint.facts import (
     Backward,
     ClassInfo,
     Collection,
+    DeviceChosen,
     Duty,
     Frame,
     Function,
@@ -150,7 +151,13 @@ def _call(m: Machine, cls: ClassInfo, receiver: Value, name: str, frame: Frame |
     if look.opaque:
         m.unknown_call(info.node, name, [receiver])
     activation = Activation(frame=frame or Frame(info, depth=1), info=info, outer=m.home(info), owner=info.owner)
-    return run(m, activation, lambda: bind_unknown(m, activation, receiver), look)
+
+    def prepare() -> None:
+        bind_unknown(m, activation, receiver)
+        if isinstance(receiver, Module):  # its trainer chooses the device, and the module knows it
+            m.emit(DeviceChosen(info.head, activation.frame, m.loops, m.grad, engine=receiver))
+
+    return run(m, activation, prepare, look)
 
 
 def _done(m: Machine, cls: ClassInfo, receiver: Value, cycle: Cycle) -> bool:
