@@ -39,7 +39,8 @@ Uses the device that was chosen, where it has a name in reach. Unsafe: on a mach
 one may be another. Where it has no name in reach, or another GPU than the first is meant, there is no fix.
 
 ## Known limits
-Programs that need a GPU throughout are let be: there is no choice in them. Quiet under any test that speaks of CUDA,
+Programs that need a GPU throughout are let be: there is no choice in them, as where a trainer is told to use one
+(`accelerator="gpu"`). Quiet under any test that speaks of CUDA,
 GPUs, devices or ranks, after one that has left the function, in a `try`, and about `torch.device("cuda")` alone,
 which needs no GPU.
 
@@ -78,7 +79,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             if event.guarded:
                 continue
             chosen = _chosen(first, root, event)
-            if chosen is None:
+            if chosen is None or (_by_framework(chosen) and facts.wants_gpu):
                 continue
             text = facts.text(event.site)
             yield Finding(
@@ -88,6 +89,10 @@ def check(facts: Facts) -> Iterator[Finding]:
                 related=((_chooser(chosen), chosen.site),),
                 fix=_fix(facts, event, chosen),
             )
+
+
+def _by_framework(chosen: Event) -> bool:
+    return isinstance(chosen, DeviceChosen) and chosen.engine is not None
 
 
 def _chooser(chosen: Event) -> str:

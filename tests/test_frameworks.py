@@ -8,9 +8,11 @@ import inspect
 
 import pytest
 
-from torchlint.facts import Duty, Grad
+from torchlint.facts import Duty, Evidence, Grad, Optimizer, OptimizerStep, only
 from torchlint.semantics import frameworks
+from torchlint.semantics.build import build
 from torchlint.semantics.vocabulary import canonical
+from torchlint.source import Source
 
 NAMES = {
     "pytorch_lightning.LightningModule": "lightning.LightningModule",
@@ -102,3 +104,71 @@ def test_lightning_has_what_the_table_says() -> None:
         assert callable(getattr(lightning.Fabric, name)), name
     known = {n for n in dir(lightning.LightningModule) if n.startswith("on_") and n.endswith(("_start", "_end"))}
     assert known <= hooks
+
+
+MODULE = """
+import torch
+from elsewhere import Base, make
+from lightning.pytorch import LightningModule
+
+class Net({bases}):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+        {setting}
+
+    def training_step(self, batch, batch_idx):
+        loss = self.layer(batch).mean()
+        return {loss}
+
+    def configure_optimizers(self):
+        opt = torch.optim.SGD(self.parameters(), lr=0.1)
+        sched = torch.optim.lr_scheduler.StepLR(opt, 1)
+        return {returned}
+
+    {more}
+"""
+AUTOMATIC = [
+    {"returned": "opt"},
+    {"returned": "[opt]"},
+    {"returned": "[opt], [sched]"},
+    {"returned": "[opt], []"},
+    {"returned": "{'optimizer': opt}"},
+    {"returned": "{'optimizer': opt, 'lr_scheduler': {'scheduler': sched, 'interval': 'step'}}"},
+    {"returned": "[{'optimizer': opt, 'lr_scheduler': sched}]"},
+    {"loss": "{'loss': loss, 'x': 1}"},
+]
+NOT_CERTAINLY = [
+    {"returned": "make(opt)"},
+    {"returned": "opt, torch.optim.SGD(self.parameters(), lr=1.0)"},
+    {"returned": "None"},
+    {"loss": "None"},
+    {"loss": "{'x': loss}"},
+    {"loss": "loss if batch_idx else None"},
+    {"setting": "self.automatic_optimization = False"},
+    {"setting": "self.automatic_optimization = make()"},
+    {"more": "automatic_optimization = False"},
+    {"more": "def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure): make(optimizer)"},
+    {"bases": "Base, LightningModule"},
+    {"bases": "torch.nn.Module"},
+]
+
+
+def trainers_steps(parts: dict[str, str]) -> list[OptimizerStep]:
+    """What the trainer is taken to do by itself in a module that is written so."""
+    usual = {"bases": "LightningModule", "setting": "", "loss": "loss", "returned": "opt", "more": ""}
+    facts = build(Source("net.py", MODULE.format(**(usual | parts)).encode()))
+    return [step for root in facts.roots for step in root.of(OptimizerStep) if step.by_trainer]
+
+
+@pytest.mark.parametrize("parts", AUTOMATIC, ids=str)
+def test_a_trainer_steps_what_it_is_given(parts: dict[str, str]) -> None:
+    (step,) = trainers_steps(parts)
+    optimizer = only(step.optimizer)
+    assert isinstance(optimizer, Optimizer) and optimizer.evidence is Evidence.MADE
+    assert len(step.loops) == 2  # batches in epochs
+
+
+@pytest.mark.parametrize("parts", NOT_CERTAINLY, ids=str)
+def test_a_trainer_that_may_not_step_is_not_taken_to(parts: dict[str, str]) -> None:
+    assert trainers_steps(parts) == []

@@ -41,6 +41,11 @@ class Facts(Protocol):
         """Every identifier of the file."""
         ...
 
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether a framework's trainer or engine is told to run on a GPU: without one the program is not meant to."""
+        ...
+
     def relieved(self, duty: Duty) -> bool:
         """Whether something that the file names (a framework, a scaler) may do a part of `duty` by itself."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,10 @@ _SUBJECTS: tuple[tuple[frozenset[str], ...], ...] = (
 )
 
 
+# What tells a trainer or an engine of a framework to use a GPU, also where the call is not followed.
+_ON_GPU = re.compile(rb"\baccelerator\s*=\s*[\"'](?:gpu|cuda)|\bgpus\s*=")
+
+
 @dataclass(slots=True, eq=False)
 class FileFacts:
     """The facts of one file; implements `rule.Facts`."""
@@ -92,6 +97,10 @@ class FileFacts:
     @property
     def words(self) -> frozenset[str]:
         return self.machine.outline.words
+
+    @property
+    def wants_gpu(self) -> bool:
+        return _ON_GPU.search(self.source.data) is not None
 
     def relieved(self, duty: Duty) -> bool:
         return frameworks.relieved(self.words, duty)
