@@ -1104,7 +1104,10 @@ def _tensor_method(
     if name in ("requires_grad_", "retain_grad", "register_hook"):
         if name == "requires_grad_":
             m.emit(GradientUsed(*m.at(node), target=receiver))
-            set_requires_grad(m, node, receiver, arguments.get(0, "requires_grad") or Literal(value=True))
+            wish = arguments.get(0, "requires_grad") or Literal(value=True)
+            set_requires_grad(m, node, receiver, wish)
+            if receiver.made_by == "clone" and not receiver.graph and getattr(only(wish), "value", False) is True:
+                receiver.cut, receiver.graph = None, frozenset({receiver})  # a new leaf: a graph begins here
         return receiver
     if name.startswith("new_"):
         return Tensor(site=m.site(node), made_by=name, device=receiver.device)

@@ -45,6 +45,7 @@ from torchlint.facts import (
     ZeroGrad,
     only,
     possibly,
+    states_in,
 )
 from torchlint.semantics.containers import comprehended
 from torchlint.semantics.expressions import (
@@ -351,7 +352,9 @@ def set_item(m: Machine, owner: Value, index: Value | None, value: Value, node: 
         match one:
             case Mapping(entries=entries):
                 if isinstance(index, Literal):
-                    entries[str(index.value)] = value
+                    before = entries.get(str(index.value))
+                    states = before is not None and states_in(before) and states_in(value) and m.forks > 0
+                    entries[str(index.value)] = choice([before, value]) if states and before is not None else value
                 else:  # any of them may be it
                     entries.update({key: choice([old, value]) for key, old in entries.items()})
                     entries[f"*{len(entries)}"] = value
