@@ -206,11 +206,18 @@ def _never_evaluated(facts: Facts, root: Root, forward: Forward, module: Module)
     trains = any(b.frame is forward.frame for b in root.of(Backward))
 
     def after(mode: str, event: Event) -> str:
-        if isinstance(event, ModeSet) and event.frame is forward.frame and not trains:
-            return "unknown"  # set right here: training mode is meant, for its randomness or its statistics
-        return mode_after(mode, event, module)
+        if isinstance(event, Backward) and mode == "meant":
+            return "train"
+        new = mode_after(mode, event, module)
+        if isinstance(event, ModeSet) and event.frame is forward.frame:
+            if not trains:
+                return "unknown"  # set right here: training mode is meant, for its randomness or its statistics
+            if new == "train" and governs(event.module, module):
+                return "meant"  # so it is where nothing trains between this and the prediction
+        return new
 
-    return walk([root.entry], "train", after).get(forward) == {"train"}
+    modes = walk([root.entry], "train", after).get(forward, set())
+    return "train" in modes and modes <= {"train", "meant"}
 
 
 def _fix(root: Root, forward: Forward) -> Fix | None:

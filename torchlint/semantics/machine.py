@@ -453,9 +453,12 @@ def place(m: Machine, value: Value, where: Value) -> None:
 
 
 def unplace(m: Machine, value: Value) -> None:
-    """From here on nobody knows on which device a module is that `value` is, or is part of."""
+    """From here on nobody knows on which device a module is that `value` is, is part of, or was given."""
     if not m.placed:
         return
+    for module in m.placed:
+        if module.holders and module is not value and value in module.with_holders():
+            m.heap[(module, "$device")] = Unknown(origin="device")
     seen: set[Value] = set()
     todo = [value]
     while todo:
