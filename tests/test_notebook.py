@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,6 +157,99 @@ def test_a_notebook_uses_the_project_s_files(torchlint: Command) -> None:
     assert torchlint("a.ipynb", "-q")[0] == 0
     Path("training.py").write_text("def step(loss, optimizer):\n    loss.backward()\n    optimizer.step()\n")
     assert "a.ipynb:cell 1:9:5: missing-zero-grad" in torchlint("a.ipynb", "-q")[1]
+
+
+NET = (
+    "class Net(nn.Module):",
+    "    def __init__(self):",
+    "        super().__init__()",
+    "        self.fc = nn.Linear(2, 3)",
+    "    def forward(self, x):",
+)
+HONEST = *NET, "        return self.fc(x)"
+SOFT = *NET, "        return torch.softmax(self.fc(x), dim=1)"
+CLASSIFY = (
+    "model = Net()",
+    "opt = torch.optim.SGD(model.parameters(), lr=0.1)",
+    "for x, y in loader:",
+    "    opt.zero_grad()",
+    "    nn.functional.cross_entropy(model(x), y).backward()",
+    "    opt.step()",
+)
+CLEARED = LOOP[0], "    opt.zero_grad()", *LOOP[1:]
+DROPPING = "model = nn.Sequential(nn.Linear(2, 2), nn.Dropout())", "opt = torch.optim.SGD(model.parameters(), lr=0.1)"
+
+FITTED = "loss_fn = nn.MSELoss()", *CLEARED
+
+
+def function(body: tuple[str, ...]) -> tuple[str, ...]:
+    return "def train():", *(f"    {row}" for row in body)
+
+
+# Cells behind the imports, and the rules that find something, each with the cell.
+SECTIONS: dict[str, tuple[list[tuple[str, ...]], list[tuple[int, str]]]] = {
+    "two good ones": ([MODEL, CLEARED, MODEL, CLEARED], []),
+    "the second is bad": ([MODEL, CLEARED, MODEL, LOOP], [(5, "missing-zero-grad")]),
+    "the first is bad": ([MODEL, LOOP, MODEL, CLEARED], [(3, "missing-zero-grad")]),
+    "both are bad": ([MODEL, LOOP, MODEL, LOOP], [(3, "missing-zero-grad"), (5, "missing-zero-grad")]),
+    "the optimizer is the first one's": (
+        [MODEL, CLEARED, MODEL[:1], CLEARED],
+        [(2, "parameters-missing-from-optimizer")],
+    ),
+    "a function serves both": ([function(CLEARED), MODEL, ("train()",), MODEL, ("train()",)], []),
+    "the function is written anew, and bad": (
+        [MODEL, function(CLEARED), ("train()",), MODEL, function(LOOP), ("train()",)],
+        [(6, "missing-zero-grad")],
+    ),
+    "the function is written anew, and good": (
+        [MODEL, function(LOOP), ("train()",), MODEL, function(CLEARED), ("train()",)],
+        [(3, "missing-zero-grad")],
+    ),
+    "the class is written anew before it is used": ([SOFT, HONEST, CLASSIFY], []),
+    "the class is written anew, and bad": (
+        [HONEST, CLASSIFY, SOFT, CLASSIFY],
+        [(5, "softmax-before-cross-entropy")],
+    ),
+    "the second is never put in evaluation mode": (
+        [DROPPING, FITTED, ("model.eval()",), DROPPING, FITTED, ("with torch.no_grad():", "    y = model(x).argmax()")],
+        [(7, "inference-without-eval")],
+    ),
+    "devices change": (
+        [
+            ("model = nn.Linear(2, 1)", "x = torch.randn(3, 2)", "model(x)"),
+            ("model = model.to('cuda')", "x = x.to('cuda')", "model(x)"),
+            ("model = nn.Linear(2, 1)", "x = torch.randn(3, 2)", "model(x)"),
+        ],
+        [],
+    ),
+    "magics run the code": (
+        [MODEL, ("%%time", LOOP[0], "    %time loss = loss_fn(model(x), y)", *LOOP[2:])],
+        [(3, "missing-zero-grad")],
+    ),
+}
+
+
+@pytest.mark.parametrize(("cells", "found"), SECTIONS.values(), ids=SECTIONS.keys())
+def test_sections_that_bind_the_same_names(
+    cells: list[tuple[str, ...]], found: list[tuple[int, str]], torchlint: Command
+) -> None:
+    write("a.ipynb", notebook(code(*IMPORTS), *(code(*rows) for rows in cells)))
+    told = json.loads(torchlint("-q", "--output-format", "json")[1])
+    assert [(one["cell"], one["code"]) for one in told] == found
+
+
+def test_since_a_revision_the_rows_of_the_file_count(toy: Command) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True)
+
+    write("a.ipynb", notebook(code("alarm(1)", "x = 1"), code("alarm(2)")))
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    assert toy("--since", "HEAD", "-q", "--output-format", "concise") == (0, "", "")
+    write("a.ipynb", notebook(code("alarm(1)", "x = 1", outputs=[]), code("y = 1", "alarm(3)"), metadata={"new": 1}))
+    out = toy("--since", "HEAD", "-q", "--output-format", "concise")[1]
+    assert out == "a.ipynb:cell 2:2:1: toy-alarm [*] `alarm` is called\n"
 
 
 class TestSuppression:
@@ -354,7 +448,7 @@ MAGICS = [
     ("\n%%capture out\n%%time\nx = 1", "\npass\npass\nx = 1"),
     ("%%bash\nls\n", "\n\n"),
     ("%%writefile a.py\nx = 1", "\n"),
-    ("%%remote\nmodel.to(x)\n", "model = remote = x = get_ipython(model, remote, x)\n\n"),
+    ("%%remote\nmodel.to(x)\n", "_ = model = remote = x = get_ipython(model, remote, x)\n\n"),
     ("# first\n%%time\nx = 1", "# first\npass\nx = 1"),
     ("    x = 1\n    y = 2", "x = 1\ny = 2"),
     (">>> for i in x:\n...     y\n...", "for i in x:\n    y\n"),
@@ -408,7 +502,7 @@ class TestBrokenCells:
 
     def test_what_it_names_is_left_in_peace(self, torchlint: Command) -> None:
         """The optimizer may be cleared there: nobody knows."""
-        write("a.ipynb", notebook(code(*IMPORTS, *MODEL), code("def clear(:", "    opt.zero_grad()"), code(*LOOP)))
+        write("a.ipynb", notebook(code(*IMPORTS, *MODEL), code("if x:", "opt.zero_grad()"), code(*LOOP)))
         assert [one["code"] for one in json.loads(torchlint("-q", "--output-format", "json")[1])] == ["syntax-error"]
 
     @pytest.mark.parametrize(
@@ -543,7 +637,7 @@ def test_the_size_limit_is_for_the_code(toy: Command) -> None:
 
 def test_an_editor_needs_no_file() -> None:
     program = join(["import torch", None, "!ls\nx = 1\n", "y = (", ""])
-    assert program.text == "# %%\nimport torch\n# %%\npass\nx = 1\n# %%\ny = get_ipython(y)\n# %%\n"
+    assert program.text == "# %%\nimport torch\n# %%\npass\nx = 1\n# %%\n_ = y = get_ipython(y)\n# %%\n"
     assert [(one.row, one.column) for one in program.problems] == [(7, 5)]
     (found,) = engine.analyse(Source.joined("a.ipynb", program), registry.load())
     placed = program.placed(found)

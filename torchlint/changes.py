@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -181,7 +181,8 @@ def _ranges(path: str, hunks: list[_Hunk]) -> Iterator[range]:
         if len(hunk.removed) > hunk.new:
             if text is None:
                 text = _rows(path)
-            yield _block(text, hunk)
+            # In a notebook outputs come and go; a row of code is among rows as deep as itself.
+            yield _block(text, hunk, max if path.endswith(".ipynb") else min)
 
 
 def _rows(path: str) -> list[str]:
@@ -191,9 +192,9 @@ def _rows(path: str) -> list[str]:
         return []  # said when it is checked
 
 
-def _block(rows: list[str], hunk: _Hunk) -> range:
+def _block(rows: list[str], hunk: _Hunk, among: Callable[[list[int]], int] = min) -> range:
     """The block that rows were taken out of: what stands around the gap and is no less indented than they were."""
-    depth = min((_depth(row.decode(errors="replace")) for row in hunk.removed if row.strip()), default=0)
+    depth = among([_depth(row.decode(errors="replace")) for row in hunk.removed if row.strip()] or [0])
     first, last = hunk.start, hunk.start + hunk.new
     if depth == 0:
         return range(first, last)  # of a module's top level only the neighbours

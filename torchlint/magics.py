@@ -97,7 +97,9 @@ def unread(cell: str, handed: bool = True) -> Python:
     _leave_out(result, range(len(result.rows)))
     names = sorted({name for name in _NAME.findall(cell) if not keyword.iskeyword(name)}) if handed else ()
     if names:
-        result.rows[0] = f"{' = '.join(names)} = get_ipython({', '.join(names)})" + _line_end(result.rows[0])
+        # The first target gives the value its name, which must not tell what it is.
+        targets = " = ".join(["_", *names])
+        result.rows[0] = f"{targets} = get_ipython({', '.join(names)})" + _line_end(result.rows[0])
     return result
 
 
