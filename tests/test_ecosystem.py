@@ -333,7 +333,7 @@ def test_a_difference_is_told(shop: Shop, capsys: pytest.CaptureFixture[str], mo
     answers = {"-j1": one, "-j2": b"", "--no-cache": b""}
 
     def run(_: Path, what: str, *options: str) -> same.Run:
-        return same.Run(answers["--no-cache" if what != "." else options[0]], 0.0, 1)
+        return same.Run(answers["--no-cache" if what != "." else options[0]], 0.0, 0.0, 1)
 
     monkeypatch.setattr(same, "run", run)
     assert same.main([str(shop.folder / "shop-1.0")]) == 1

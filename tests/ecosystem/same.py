@@ -4,7 +4,8 @@
 
 Each folder is linted cold and warm, by one process and by two: all four must print the same bytes. Then files are
 named alone, all those with findings first and others spread over the rest: what is told of them must be what is told
-of them in the whole folder. Told are seconds and peak memory of each run, the larger of parent and worker.
+of them in the whole folder. Told are the seconds of each run, by the clock and of the processors, and its peak memory:
+the larger of parent and worker.
 
 Exit status: 0 all is the same, 1 something differs, 2 wrong use or torchlint failed.
 """
@@ -31,7 +32,8 @@ class SameError(Exception):
 @dataclass(slots=True, frozen=True)
 class Run:
     output: bytes
-    seconds: float
+    seconds: float  # by the clock
+    spent: float  # seconds of the processors, those of workers included
     peak: int  # MB
 
 
@@ -53,7 +55,7 @@ def run(folder: Path, what: str, *options: str) -> Run:
         errors.seek(0)
         if os.waitstatus_to_exitcode(status) not in (0, 1):
             raise SameError(f"torchlint failed on {folder / what}: {errors.read().decode(errors='replace')[-800:]}")
-        return Run(output.read(), seconds, used.ru_maxrss // 1024)
+        return Run(output.read(), seconds, used.ru_utime + used.ru_stime, used.ru_maxrss // 1024)
 
 
 def of_file(output: bytes, file: str) -> list[bytes]:
@@ -79,7 +81,8 @@ def differences(folder: Path, files: int) -> list[str]:
                 runs[f"{state} {jobs}"] = run(folder, ".", jobs, "--cache-dir", str(Path(caches, jobs)))
         first = runs["cold -j1"]
         for name, one in runs.items():
-            print(f"{folder.name:32} {name:9} {one.seconds:7.2f} s {one.peak:5} MB", flush=True)
+            cost = f"{one.seconds:7.2f} s {one.spent:7.2f} s of the processors {one.peak:5} MB"
+            print(f"{folder.name:32} {name:9} {cost}", flush=True)
             if one.output != first.output:
                 found.append(f"{folder.name}: {name} prints something else than cold -j1")
     names = chosen(folder, first.output, files)
