@@ -150,7 +150,9 @@ def _call(m: Machine, cls: ClassInfo, receiver: Value, name: str, frame: Frame |
     m.entered.add(info)
     if look.opaque:
         m.unknown_call(info.node, name, [receiver])
-    activation = Activation(frame=frame or Frame(info, depth=1), info=info, outer=m.home(info), owner=info.owner)
+    activation = Activation(
+        frame=frame or Frame(info, parent=m.root.frame, depth=1), info=info, outer=m.home(info), owner=info.owner
+    )
 
     def prepare() -> None:
         bind_unknown(m, activation, receiver)
