@@ -111,8 +111,8 @@ def checked(m: Machine, node: cst.Call, receiver: Value, name: str) -> None:
     kind = _kind(m, receiver)
     if not kind or methods.exists(kind, name) or _set_by_constructor(receiver, name) or _told_apart(m, node.func.value):
         return
-    if name.startswith("_") or any(words & _ASKS for words in m.tests):
-        return  # torch's own private names; or the program asks first what it has been given
+    if name.startswith("_") or m.active.left & _ASKS or any(words & _ASKS for words in m.tests):
+        return  # torch's own private names; or the program asks, or has asked, what it has been given
     cls = receiver.cls if isinstance(receiver, Module) else None
     if cls is not None and (setters(m, cls, name) or m.selves.get(cls) is receiver):
         return  # an attribute that the class sets; a method that classes which derive from it may have
