@@ -40,7 +40,7 @@ one may be another. Where it has no name in reach, or another GPU than the first
 
 ## Known limits
 Programs that need a GPU throughout are let be: there is no choice in them, as where a trainer is told to use one
-(`accelerator="gpu"`). Quiet under any test that speaks of CUDA,
+(`accelerator="gpu"`), and so are files with kernels of Triton. Quiet under any test that speaks of CUDA,
 GPUs, devices or ranks, after one that has left the function, in a `try`, and about `torch.device("cuda")` alone,
 which needs no GPU.
 
@@ -73,10 +73,12 @@ fixable = "sometimes"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
+    if "triton" in facts.words:
+        return  # kernels of its own, which need the GPU that is named
     first = facts.roots[0]
     for root in facts.roots:
         for event in root.of(DeviceNamed):
-            if event.guarded:
+            if event.guarded or event.tried:
                 continue
             chosen = _chosen(first, root, event)
             if chosen is None or (_by_framework(chosen) and facts.wants_gpu):

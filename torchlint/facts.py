@@ -951,6 +951,7 @@ class DeviceNamed(Event):
     argument: Site | None = None  # where it is written; None: in the method's name
     receiver: Site | None = None
     guarded: bool = False  # a test of what devices there are decides whether the program gets here
+    tried: bool = False  # it stands in a `try`, whatever its handlers do
 
 
 @dataclass(slots=True, eq=False)

@@ -2213,7 +2213,9 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
                 )
             return Unknown(origin="call")
         case "torch.distributed.init_process_group":
-            m.emit(GroupJoined(*m.at(node), by=path))
+            size = only(arguments.get(3, "world_size"))
+            if not (isinstance(size, Literal) and size.value == 1):  # a group of one: nobody else runs the program
+                m.emit(GroupJoined(*m.at(node), by=path))
         case "torch.load":
             return states.read_file(m, node, arguments)
         case "torch._foreach_zero_":
@@ -2232,7 +2234,8 @@ def _torch(m: Machine, node: cst.Call, path: str, arguments: Arguments, discarde
             if isinstance(wrapped := only(arguments.get(0, "data")), Tensor) and len(arguments.all()) > 1:
                 wrapped.tracked = None
             return arguments.positional[0] if arguments.positional else Unknown(origin="call")
-    if path in words.FACTORIES or path in words.FROM_CPU:
+    shapes = path != "torch.normal" or arguments.get(2, "size") is not None  # else it is shaped as its means are
+    if path in words.FROM_CPU or (path in words.FACTORIES and shapes):
         return _factory(m, node, path, arguments)
     if last.endswith("_like") and arguments.positional:
         source = only(arguments.positional[0])

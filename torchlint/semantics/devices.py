@@ -14,7 +14,7 @@ def named(m: Machine, node: cst.Call, value: Value | None, argument: object) -> 
     """Tells of a device argument, where it is a constant that means CUDA."""
     text = value.value if type(value) is Literal else None
     if isinstance(argument, cst.SimpleString) and isinstance(text, str) and text.partition(":")[0] == "cuda":
-        m.emit(DeviceNamed(*m.at(node), argument=m.site(argument), guarded=_guarded(m)))
+        m.emit(DeviceNamed(*m.at(node), argument=m.site(argument), guarded=_guarded(m), tried=bool(m.tries)))
 
 
 def moved(m: Machine, node: cst.Call, receiver: Value, method: str, given: list[Value]) -> None:
@@ -27,12 +27,12 @@ def moved(m: Machine, node: cst.Call, receiver: Value, method: str, given: list[
         return
     if not node.args:
         site = Site(node.func.value, m.statement, m.suite, m.active.info)
-        m.emit(DeviceNamed(*m.at(node), receiver=site, guarded=_guarded(m)))
+        m.emit(DeviceNamed(*m.at(node), receiver=site, guarded=_guarded(m), tried=bool(m.tries)))
 
 
 def _guarded(m: Machine) -> bool:
-    """True when a test of the devices, or a `try`, decides whether the program gets here."""
-    if m.tries or any(map(_speaks_of_devices, m.tests)):
+    """True when a test of the devices decides whether the program gets here."""
+    if any(map(_speaks_of_devices, m.tests)):
         return True
     around: Activation | None = m.active
     while around is not None:

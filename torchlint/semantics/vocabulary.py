@@ -211,6 +211,7 @@ FACTORIES: dict[str, str | int | None] = {
     "torch.randn": "shape",
     "torch.full": "first",
     "torch.randint": "size",
+    "torch.normal": "size",
     "torch.eye": 2,
     "torch.arange": 1,
     "torch.range": 1,
