@@ -51,10 +51,10 @@ loop under `with torch.no_grad():`, spelled as the file imports torch. Unsafe: i
 the outputs for a backward pass after all, that pass would fail.
 
 ## Known limits
-Quiet when something in the evaluation uses gradients (attribution, attacks, forces, `requires_grad_` on an
-input), when the model is frozen, for a single prediction without a loop, under a decorator or a context that
-cannot be resolved, and when training goes on in the same loop. A teacher or a target network that is run with
-gradients inside a training loop is not reported.
+Quiet when something in the evaluation uses gradients (attribution, attacks, forces, `requires_grad_` on an input),
+when the model is frozen, by its own constructor too, for a single prediction without a loop, under a decorator or a
+context that cannot be resolved, and when training goes on in the same loop. A teacher or a target network that is
+run with gradients inside a training loop is not reported.
 
 ## Proof
 In a real run the outputs of the evaluation are asked for their `grad_fn`, and the bytes that autograd saved
@@ -74,6 +74,7 @@ from typing import TYPE_CHECKING
 from torchlint.effects import mode_after, related
 from torchlint.facts import (
     Backward,
+    ClassInfo,
     Event,
     Forward,
     Grad,
@@ -81,7 +82,9 @@ from torchlint.facts import (
     Literal,
     ModeSet,
     Module,
+    Parameters,
     Root,
+    Value,
     certainly,
     computed_from,
     walk,
@@ -104,7 +107,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         seen: set[tuple[object, object]] = set()
         for forward in _evaluations(root):
             key = (forward.frame.function, forward.module)
-            if key in seen or not _records(root, forward):
+            if key in seen or not _records(root, forward) or _freezes_itself(facts, forward.module):
                 continue
             seen.add(key)
             model = forward.spelling or "the model"
@@ -162,6 +165,27 @@ def _records(root: Root, forward: Forward) -> bool:
         or (isinstance(e, GradientUsed) and (e.frame in callers or set(e.loops) & set(forward.loops)))
         for e in met
     )
+
+
+def _freezes_itself(facts: Facts, model: Value) -> bool:
+    """True when a constructor takes the gradients of all its parameters: the model's, or that of what it is made of."""
+    built = facts.constructions
+    frozen = {cls.name for cls, root in built if any(_whole(e.target, cls) for e in root.of(GradientUsed))}
+    for one in model.options() if frozen else ():
+        cls = one.cls if isinstance(one, Module) else None
+        init = cls.method("__init__") if cls is not None else None
+        made_of = init.words if init is not None else frozenset()
+        if cls is None or not (cls.name in frozen or (made_of & frozen and "nn" not in made_of)):
+            return False
+    return bool(frozen)
+
+
+def _whole(target: Value | None, cls: ClassInfo) -> bool:
+    """True when the target is an object of the class, or each one of its parameters."""
+    if target is None:
+        return False
+    owners = [one for held in target.with_holders() if isinstance(held, Parameters) and held.whole for one in held.of]
+    return any(isinstance(one, Module) and one.cls is cls for one in (*target.options(), *owners))
 
 
 def _fix(facts: Facts, root: Root, forward: Forward) -> Fix | None:
