@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+# Two files of tests at a time: many of them wait for a process that they have started. `-n0` takes it back.
+TOGETHER = ("-n2", "--dist=loadfile")
 
 
 def main(arguments: list[str]) -> int:
@@ -31,7 +33,7 @@ def main(arguments: list[str]) -> int:
         return status
     if command == "test":
         install(".[test]")
-        checks = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--strict"], ["pytest", *rest])
+        checks = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--strict"], ["pytest", *TOGETHER, *rest])
         failed = [check[0] for check in checks if run("-m", *check, cwd=ROOT) != 0]
         if failed:
             print(f"dev.py: failed: {', '.join(failed)}", file=sys.stderr)
