@@ -50,7 +50,11 @@ def offered(*words: str) -> set[str]:
     return {line.partition(",")[2] for line in result.output.splitlines()}
 
 
-@pytest.mark.parametrize(("words", "some", "none"), ASKED, ids=lambda value: " ".join(value) or "-")
+@pytest.mark.parametrize(
+    ("words", "some", "none"),
+    ASKED,
+    ids=lambda value: " ".join(sorted(value) if isinstance(value, set) else value) or "-",
+)
 def test_offers(words: tuple[str, ...], some: set[str], none: set[str]) -> None:
     found = offered(*words)
     assert found >= some
