@@ -133,6 +133,23 @@ def test_a_program_that_is_never_measured_is_not_confirmed(fixtures: Path, capsy
     assert "good, seed 0: was never measured" in capsys.readouterr().out
 
 
+def test_a_rule_whose_programs_need_what_is_not_installed_is_left_out(
+    fixtures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = fixtures / "missing_zero_grad/good.py"
+    good.write_text(f"import absentframework.tools\n{good.read_text(encoding='utf-8')}", encoding="utf-8")
+    told = (
+        "torchlint: missing-zero-grad is not proven here: its programs need absentframework "
+        "(pip install absentframework)"
+    )
+    assert confirm("missing-zero-grad", "whole-model-save") == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [told]
+    assert "1 of 1 rule confirmed" in said.out
+    assert confirm() == 2
+    assert capsys.readouterr().err.splitlines() == [told, "torchlint: nothing is left to be proven"]
+
+
 def test_a_program_that_hangs_is_not_confirmed(fixtures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = fixtures / "missing_zero_grad/good.py"
     good.write_text(good.read_text(encoding="utf-8") + "\nwhile True: pass\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from torchlint.confirm.harness import DEVICES as DEVICES
 from torchlint.confirm.harness import ConfirmError, Harness
 from torchlint.confirm.program import Request as Request
 from torchlint.confirm.program import prove
-from torchlint.confirm.proof import Story, tell
+from torchlint.confirm.proof import Story, lacking, tell
 from torchlint.confirm.result import Result
 from torchlint.rule import Rule
 from torchlint.selection import applies
@@ -63,7 +63,7 @@ def confirm(
             Harness(device) as harness,
             Console(stderr=True).status("training") as status,
         ):
-            chosen = _applicable(chosen, harness.machine.torch)
+            chosen = _installed(_applicable(chosen, harness.machine.torch))
             for story in tell(chosen, harness, range(seed, seed + seeds), Path(scratch), max_steps, timeout):
                 stories.append(story)
                 status.update(f"training: {len(stories)} of {len(chosen)} rules")
@@ -105,6 +105,25 @@ def _applicable(rules: Sequence[Rule], torch: str) -> list[Rule]:
         else:
             span = " ".join(filter(None, (rule.since and f"since {rule.since}", rule.until and f"until {rule.until}")))
             print(f"torchlint: {rule.name} is about torch {span}; it cannot be proven with {torch}", file=sys.stderr)
+    return found
+
+
+def _installed(rules: Sequence[Rule]) -> list[Rule]:
+    """The rules whose programs find all that they import; of the others it is said on standard error.
+
+    Raises ConfirmError when none is left of some.
+    """
+    found = []
+    for rule in rules:
+        missing = lacking(rule)
+        if missing:
+            remedy = f"pip install {' '.join(missing)}"
+            needed = f"its programs need {' and '.join(missing)} ({remedy})"
+            print(f"torchlint: {rule.name} is not proven here: {needed}", file=sys.stderr)
+        else:
+            found.append(rule)
+    if rules and not found:
+        raise ConfirmError("nothing is left to be proven")
     return found
 
 
