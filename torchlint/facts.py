@@ -201,6 +201,7 @@ class Value:
     name: str = ""  # as the user writes it: "model", "self.opt"; empty for a temporary
     site: Site | None = None  # where it was made
     holders: list[Value] = field(default_factory=list)  # objects that were given it, and so may act on it
+    held: list[Value] | None = field(default=None, repr=False)  # what it was given; None: nothing
     above: frozenset[int] | None = field(default=None, repr=False)  # the ids of these, of theirs, and so on
 
     def options(self) -> tuple[Value, ...]:

@@ -456,31 +456,33 @@ def unplace(m: Machine, value: Value) -> None:
     """From here on nobody knows on which device a module is that `value` is, is part of, or was given."""
     if not m.placed:
         return
-    for module in m.placed:
-        if module.holders and module is not value and value in module.with_holders():
-            m.heap[(module, "$device")] = Unknown(origin="device")
-    seen: set[Value] = set()
-    todo = [value]
-    while todo:
-        one = todo.pop()
-        if one in seen:
-            continue
-        seen.add(one)
-        if one in m.placed:
-            m.heap[(one, "$device")] = Unknown(origin="device")
-        todo.extend(one.holders)
-        if isinstance(one, Choice):
-            todo.extend(one.alternatives)
-        if len(seen) > SEARCH_LIMIT:  # handed around so much that anything may have moved
-            for module in m.placed:
-                m.heap[(module, "$device")] = Unknown(origin="device")
-            return
+    for upwards in (True, False):
+        seen: set[Value] = set()
+        todo = [value]
+        while todo:
+            one = todo.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            if one in m.placed:
+                m.heap[(one, "$device")] = Unknown(origin="device")
+            todo.extend(one.holders if upwards else one.held or ())
+            if isinstance(one, Choice):
+                todo.extend(one.alternatives)
+            if len(seen) > SEARCH_LIMIT:  # handed around so much that anything may have moved
+                for module in m.placed:
+                    m.heap[(module, "$device")] = Unknown(origin="device")
+                m.placed.clear()
+                return
 
 
 def link(value: Value, holder: Value) -> None:
     """Notes that `holder` has been given `value` and may act on it."""
     if value is not holder and holder not in value.holders:
         value.holders.append(holder)
+        if holder.held is None:
+            holder.held = []
+        holder.held.append(value)
 
 
 def link_all(value: Value, holder: Value) -> None:
