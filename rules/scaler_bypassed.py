@@ -190,7 +190,8 @@ def _too_small(facts: Facts, root: Root, step: OptimizerStep) -> Finding | None:
 def _unadapted(facts: Facts, root: Root, step: OptimizerStep, steps: list[OptimizerStep]) -> Finding | None:
     """A finding for the last step in a loop in which nothing updates the scaler."""
     scaler = step.scaler
-    loop = next((one for one in reversed(step.loops) if not one.once), None)
+    trained = list(root.of(Backward))  # a loop over optimizers alone leaves the update to what is around it
+    loop = next((one for one in reversed(step.loops) if not one.once and any(b.inside(one) for b in trained)), None)
     if loop is None or not isinstance(scaler, Scaler) or scaler.enabled is False or "update" in _methods(facts):
         return None
     inside = [e for e in root.events if e.inside(loop)]
