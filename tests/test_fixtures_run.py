@@ -6,7 +6,6 @@ the device rules run on a pretended one.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import os
 import re
@@ -19,6 +18,7 @@ import pytest
 from test_fixtures import fixtures, linted, name, offered
 
 from torchlint import engine, registry
+from torchlint.confirm.proof import imported
 from torchlint.fix import mend
 from torchlint.source import Source
 
@@ -44,18 +44,11 @@ def rule_of(path: Path) -> str:
 
 
 def runnable(*kinds: str) -> list[Path]:
-    return [path for path in fixtures(*kinds) if not imports(path) & ABSENT]
+    return [path for path in fixtures(*kinds) if not imported(path) & ABSENT]
 
 
 def otherwise(path: Path) -> bool:
     return _OTHERWISE.search(path.read_text(encoding="utf-8")) is not None
-
-
-def imports(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return {one.partition(".")[0] for one in names}
 
 
 Result = tuple["Run", str]

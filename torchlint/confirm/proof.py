@@ -7,6 +7,7 @@ times with different seeds; one run that tells another story, and the rule is no
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
@@ -150,21 +151,24 @@ def needs(rule: Rule) -> dict[str, Any]:
     return {name: getattr(module, name) for name in ("accelerator", "processes") if hasattr(module, name)}
 
 
+def imported(program: Path) -> set[str]:
+    """The top-level names of what a program imports, wherever it does. Raises OSError and SyntaxError."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(program.read_bytes())):
+        match node:
+            case ast.Import():
+                names.update(alias.name.partition(".")[0] for alias in node.names)
+            case ast.ImportFrom(module=str(module), level=0):
+                names.add(module.partition(".")[0])
+    return names
+
+
 def lacking(rule: Rule) -> list[str]:
     """The packages that the programs of a rule import and that are not installed here, by their names as imported."""
     names: set[str] = set()
     for program in ("bad", "good"):
-        path = fixtures_folder() / rule.name.replace("-", "_") / f"{program}.py"
-        try:
-            tree = ast.parse(path.read_bytes())
-        except (OSError, SyntaxError):
-            continue  # said where it is run
-        for node in ast.walk(tree):
-            match node:
-                case ast.Import():
-                    names.update(alias.name.partition(".")[0] for alias in node.names)
-                case ast.ImportFrom(module=str(module), level=0):
-                    names.add(module.partition(".")[0])
+        with contextlib.suppress(OSError, SyntaxError):  # said where it is run
+            names |= imported(fixtures_folder() / rule.name.replace("-", "_") / f"{program}.py")
     return sorted(name for name in names if importlib.util.find_spec(name) is None)
 
 
